@@ -1,0 +1,88 @@
+"""Targets are data: what a kernel generator may know of a processor, and how LLVM is told of it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from convjit import settings
+from convjit.errors import TargetError, near
+
+__all__ = ["TARGETS", "Target", "host_target", "initialise_llvm", "runnable_targets"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One instruction set.
+
+    `lanes` is V, the float32 lanes of a vector; `registers` the number of vector registers; caches in bytes, of one core.
+    `needs` are the features (LLVM's names) that a processor must have to run it.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    lanes: int
+    registers: int
+    fma: bool
+    needs: tuple[str, ...] = ()
+    first_level: int = 32 * 1024
+    second_level: int = 1024 * 1024
+
+    @property
+    def is_x86(self) -> bool:
+        """Whether the floating-point state is set through MXCSR."""
+        return self.triple.startswith("x86_64")
+
+
+_X86 = "x86_64-unknown-linux-gnu"
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            "avx512", _X86, "x86-64-v4", "-prefer-256-bit", 16, 32, True, ("avx512f", "avx512bw", "avx512dq", "avx512vl")
+        ),
+        Target("avx2", _X86, "x86-64-v3", "", 8, 16, True, ("avx2", "fma"), second_level=256 * 1024),
+        Target("sse", _X86, "x86-64", "", 4, 16, False, ("sse2",), second_level=256 * 1024),
+        Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, True, ("neon",), second_level=512 * 1024),
+    )
+}
+
+
+@cache
+def initialise_llvm() -> None:
+    """Make every target known to LLVM; cheap, and done once."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+@cache
+def _host_features() -> frozenset[str]:
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+def runnable_targets() -> list[Target]:
+    """The targets that this processor can execute, widest first."""
+    arm = platform.machine().lower() in ("aarch64", "arm64")
+    return [t for t in TARGETS.values() if t.is_x86 != arm and set(t.needs) <= _host_features()]
+
+
+def host_target() -> Target:
+    """The target to compile for: the one set by CONVJIT_TARGET, else the widest that this processor runs."""
+    runnable = runnable_targets()
+    if not runnable:
+        raise TargetError(f"this processor ({platform.machine()}) runs none of convjit's targets: {', '.join(TARGETS)}")
+    asked = settings.target_name()
+    if asked is None:
+        return runnable[0]
+    if asked not in TARGETS:
+        raise TargetError(f"CONVJIT_TARGET={asked}: known are {', '.join(TARGETS)}{near(asked, TARGETS)}")
+    if TARGETS[asked] not in runnable:
+        names = ", ".join(t.name for t in runnable)
+        raise TargetError(f"CONVJIT_TARGET={asked}: this processor cannot run it; it runs {names}")
+    return TARGETS[asked]

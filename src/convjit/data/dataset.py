@@ -1,0 +1,159 @@
+"""Images and labels in memory: the one form that every source of data is brought to.
+
+N images, C channels, H x W pixels. Pixels are bytes; a memory map of a file on disk is as good as an array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convjit.errors import DataError
+
+__all__ = ["MAX_BYTES", "Dataset", "Images", "build", "check_bytes", "from_arrays"]
+
+# A set is decoded as a whole and read at random, so it has to fit in memory.
+MAX_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Pixels uint8 [N,C,H,W], C-contiguous, and their labels int32 [N]; DataError when they are anything else."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        pixels, labels = self.pixels, self.labels
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.flags.c_contiguous:
+            raise DataError(
+                f"pixels are {_form(pixels)}; allowed is uint8 of 4 dimensions [N,C,H,W], C-contiguous: "
+                "use convjit.data.from_arrays"
+            )
+        if 0 in pixels.shape:
+            raise DataError(f"pixels have the shape {pixels.shape}; every dimension must be at least 1")
+        if labels.dtype != np.int32 or labels.shape != pixels.shape[:1]:
+            raise DataError(
+                f"labels are {_form(labels)} for {pixels.shape[0]} images; allowed is int32 [{pixels.shape[0]}]"
+            )
+        if labels.min() < 0:
+            raise DataError(f"image {labels.argmin()} has the label {labels.min()}; labels count from 0")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training set and a test set of one image shape.
+
+    `fingerprint` is the SHA-256 of pixels, labels and classes: equal data have equal fingerprints, whatever
+    file they came from. `skipped` names the images that could not be read, each with the reason.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        train, test = self.train.pixels.shape[1:], self.test.pixels.shape[1:]
+        if train != test:
+            raise DataError(f"training images are [C,H,W] = {list(train)}, test images {list(test)}; they must agree")
+        top = int(max(self.train.labels.max(), self.test.labels.max()))
+        if top >= len(self.classes):
+            raise DataError(
+                f"the highest label is {top}; {len(self.classes)} classes allow 0 to {len(self.classes) - 1}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        _, channels, height, width = self.train.pixels.shape
+        return channels, height, width
+
+    def mean_image(self) -> NDArray[np.float32]:
+        """Mean of the training images, float32 [C,H,W], from exact integer sums."""
+        total = np.zeros(self.shape, np.uint64)
+        # 256 bytes of 255 still fit in 16 bits, and narrow sums are fast.
+        for start in range(0, len(self.train), 256):
+            total += self.train.pixels[start : start + 256].sum(axis=0, dtype=np.uint16)
+        return (total / len(self.train)).astype(np.float32)
+
+
+def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:
+    """A Dataset with its fingerprint worked out."""
+    digest = hashlib.sha256()
+    for part in (train, test):
+        digest.update(repr(part.pixels.shape).encode())
+        digest.update(part.pixels.data)
+        digest.update(part.labels.astype("<i4", order="C", copy=False).data)
+    digest.update("\0".join(classes).encode("utf-8", "surrogatepass"))
+    return Dataset(name, train, test, classes, digest.hexdigest(), skipped)
+
+
+def from_arrays(
+    train_images: NDArray[Any],
+    train_labels: NDArray[Any],
+    test_images: NDArray[Any],
+    test_labels: NDArray[Any],
+    classes: tuple[str, ...] | list[str] | None = None,
+    *,
+    name: str = "arrays",
+) -> Dataset:
+    """A Dataset of your own arrays: uint8 images [N,H,W] or [N,C,H,W], labels of any integer type [N].
+
+    Arrays that already have the right form are used in place, so leave them unchanged afterwards. `classes`
+    defaults to "0" .. "k-1" for labels up to k-1. Raises DataError, naming the array, for anything else.
+    """
+    train = _images("training", train_images, train_labels)
+    test = _images("test", test_images, test_labels)
+    if classes is None:
+        classes = [str(label) for label in range(int(max(train.labels.max(), test.labels.max())) + 1)]
+    return build(name, train, test, tuple(classes))
+
+
+def check_bytes(where: str, count: int) -> None:
+    """Raise DataError if `count` bytes of pixels are more than this version can hold."""
+    if count > MAX_BYTES:
+        raise DataError(
+            f"{where}: {count / 1e9:.1f} GB of pixels; sets above {MAX_BYTES / 1e9:.1f} GB are not supported yet: "
+            "use fewer or smaller images"
+        )
+
+
+def _images(which: str, images: NDArray[Any], labels: NDArray[Any]) -> Images:
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{which} images are {_form(images)}; allowed is uint8, 0 to 255: scale, round, then astype('uint8')"
+        )
+    if images.ndim not in (3, 4):
+        raise DataError(f"{which} images are {_form(images)}; allowed are [N,H,W] and [N,C,H,W]")
+    if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] > 4:
+        raise DataError(
+            f"{which} images are {_form(images)}, which looks like [N,H,W,C]; allowed is [N,C,H,W]: "
+            "use images.transpose(0, 3, 1, 2)"
+        )
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"{which} labels are {_form(labels)}; allowed are integers [N]")
+    if labels.size and (int(labels.min()) < 0 or int(labels.max()) >= 2**31):
+        raise DataError(f"{which} labels go from {labels.min()} to {labels.max()}; they count from 0")
+    if len(images) != len(labels):
+        raise DataError(f"{len(images)} {which} images have {len(labels)} labels; there must be one for each")
+    check_bytes(f"{which} images", images.nbytes)
+    pixels = images[:, None] if images.ndim == 3 else images
+    try:
+        return Images(np.ascontiguousarray(pixels), np.ascontiguousarray(labels, np.int32))
+    except DataError as error:
+        raise DataError(f"{which} images: {error}") from None
+
+
+def _form(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"

@@ -1,0 +1,103 @@
+"""One image file's bytes to an array, with its header checked before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from convjit.data.stream import shown
+
+__all__ = ["FORMATS", "MAX_FILE", "BrokenImageError", "WrongSizeError", "decode"]
+
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
+MAX_FILE = 32 << 20
+_MAX_PIXELS = 4096 * 4096
+# A progressive JPEG has about ten scans; one of thousands takes minutes to decode.
+_MAX_SCANS = 100
+
+_GREY = {"1", "L", "LA", "La"}
+_DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr"}
+
+# How a camera's note on orientation is undone.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BrokenImageError(Exception):
+    """An image that cannot be used; the text says why."""
+
+
+class WrongSizeError(Exception):
+    """A good image of another size than the set's; `height` and `width` are its own."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__(f"{width}x{height}")
+        self.height, self.width = height, width
+
+
+def decode(data: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Pixels uint8 [C,H,W], upright, C = 1 for grey images and 3 for all others; transparency is dropped.
+
+    `size` is (H, W) of the set, None while unknown. Raises BrokenImageError and WrongSizeError, nothing else.
+    """
+    if len(data) > MAX_FILE:
+        raise BrokenImageError(f"{len(data):,} bytes; allowed are {MAX_FILE:,}")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
+        raise BrokenImageError(f"more than {_MAX_SCANS} scans")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            turn = _turn(image)
+            width, height = image.size if turn < 5 else image.size[::-1]
+            if width * height > _MAX_PIXELS:
+                raise BrokenImageError(f"{width}x{height} pixels; allowed are {_MAX_PIXELS:,} in all")
+            if size is not None and (height, width) != size:
+                raise WrongSizeError(height, width)
+            plain = _plain(image)
+            if turn in _TURNS:
+                plain = plain.transpose(_TURNS[turn])
+            pixels = np.asarray(plain)
+    except (BrokenImageError, WrongSizeError):
+        raise
+    except UnidentifiedImageError:
+        raise BrokenImageError(f"is none of {', '.join(FORMATS)}") from None
+    except Exception as error:
+        # Damaged files make Pillow raise almost any kind of exception.
+        raise BrokenImageError(shown(error) or type(error).__name__) from None
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _turn(image: Image.Image) -> int:
+    """The orientation 1 to 8 that the file notes; 1 if there is no note or it cannot be read."""
+    if "exif" not in image.info:
+        return 1
+    try:
+        turn = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image as 8-bit grey or RGB."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in _GREY:
+        return image.convert("L")
+    if image.mode in _DEEP:
+        deep = np.asarray(image)
+        return Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode in _COLOUR:
+        return image.convert("RGB")
+    raise BrokenImageError(f"pixels of kind {image.mode}; allowed are grey and colour of 8 or 16 bits")

@@ -1,0 +1,185 @@
+"""The gradient of a convolution's weights: a register tile of filters x taps, summed over pixels, lanes last.
+
+Accumulators are vectors over images; they are summed across lanes once, at the end. One task makes the gradients of a few
+filters for a run of channels. It walks over the pixels in patches of dy small enough for the first-level cache, and runs
+all its channels and taps past each patch; their sums wait in the second-level cache in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convjit.codegen.kernel import Kernel
+from convjit.codegen.target import Target
+from convjit.codegen.tile import Tile, near_equal
+from convjit.codegen.values import Pointer, Value
+from convjit.kernels.base import MapsView, Problem, generator
+from convjit.ops.conv import ConvBackwardWeights, ConvShape
+
+__all__ = ["WeightsTiling", "weights_tiling"]
+
+FEWEST_TASKS = 16
+"""Enough for an even split over a few threads."""
+
+
+@dataclass(frozen=True)
+class WeightsTiling:
+    """`filters` x (`channels` x taps of one row, in parts) accumulators; `chunk` channels a task; patches of rows x columns."""
+
+    filters: int
+    channels: int
+    taps: int
+    chunk: int
+    rows: int
+    columns: int
+
+
+def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
+    """The tiling for a shape: accumulators, a row of taps and one gradient fill the registers."""
+    spare = target.registers - 1
+    taps = next(-(-s.size // parts) for parts in range(1, s.size + 1) if 4 * -(-s.size // parts) <= spare - 3 or parts == s.size)
+    channels = max(1, min(s.group_channels, 4 // taps))
+    wide = taps * channels
+    filters = min(s.group_filters, 8, max(1, (spare - wide) // wide))
+    filters = near_equal(s.group_filters, filters)[0][0]
+    vector = 4 * target.lanes
+    chunk = max(channels, target.second_level // 4 // (vector * filters * s.size**2))
+    parts_f = s.groups * -(-s.group_filters // filters)
+    most_chunk = max(1, s.group_channels // -(-FEWEST_TASKS // parts_f)) if parts_f < FEWEST_TASKS else s.group_channels
+    chunk = min(chunk, max(channels, most_chunk), s.group_channels)
+    patch = max(1, target.first_level * 5 // 8 // (vector * filters))
+    columns = near_equal(s.columns, patch)[0][0]
+    rows = near_equal(s.rows, max(1, patch // columns))[0][0]
+    return WeightsTiling(filters, channels, taps, chunk, rows, columns)
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """What the innermost code needs to know of its surroundings."""
+
+    k: Kernel
+    s: ConvShape
+    x: MapsView
+    dy: MapsView
+    source: Pointer
+    """x at the patch's first pixel, first tap, first channel of the chunk."""
+    gradient: Pointer
+    """dy at the patch's first pixel, first filter of the tile."""
+    rows: int
+    columns: int
+
+
+@generator(ConvBackwardWeights)
+def conv_backward_weights(k: Kernel, problem: Problem) -> int:
+    """Task: a tile of filters of one group, and a chunk of its channels."""
+    op = problem.op
+    assert isinstance(op, ConvBackwardWeights)
+    s = op.shape
+    t = weights_tiling(s, problem.target)
+    x, dy, dw = problem.view(k, "x"), problem.view(k, "dy"), k.scalars("dw")
+    chunks = near_equal(s.group_channels, t.chunk)
+    tiles = near_equal(s.group_filters, t.filters)
+    count_c, count_f = sum(n for _, n in chunks), sum(n for _, n in tiles)
+    sums = k.scratch(t.filters * chunks[0][0] * s.size**2)
+    group, part_f, part_c = k.split(k.task, s.groups, count_f, count_c)
+
+    def task(height: int, f: Value, depth: int, c: Value) -> None:
+        """Filters f .. f+height of the group against its channels c .. c+depth."""
+        places = height * depth * s.size**2
+        with k.loop(0, places, name="clear") as i:
+            sums.store(k.number(0), i)
+        filters, channels = group * s.group_filters + f, group * s.group_channels + c
+        with k.loop(0, problem.blocks, name="block") as block:
+            _walk_patches(k, s, t, height, depth, x, dy, sums, block, filters, channels)
+        with k.loop(0, depth, name="channel") as ci, k.loop(0, height, name="filter") as fi:
+            target = dw + ((filters + fi) * s.group_channels + (c + ci)) * s.size**2
+            with k.loop(0, s.size, name="tap_row") as u:
+                for v in range(s.size):
+                    value = k.lane_sum(sums.load(((ci * s.size + u) * s.size + v) * height + fi))
+                    target.store(target.load(u * s.size + v) + value if op.accumulate else value, u * s.size + v)
+
+    first_f, before_f = 0, 0
+    for height, many_f in tiles:
+        first_c, before_c = 0, 0
+        for depth, many_c in chunks:
+            inside = _between(k, part_f, before_f, many_f, count_f) & _between(k, part_c, before_c, many_c, count_c)
+            with k.when(inside):
+                f = (part_f - before_f) * height + first_f
+                task(height, f, depth, (part_c - before_c) * depth + first_c)
+            first_c, before_c = first_c + depth * many_c, before_c + many_c
+        first_f, before_f = first_f + height * many_f, before_f + many_f
+    return s.groups * count_f * count_c
+
+
+def _between(k: Kernel, index: Value, start: int, count: int, total: int) -> Value:
+    """start <= index < start + count."""
+    return (index >= start) & (index < start + count)
+
+
+def _walk_patches(
+    k: Kernel,
+    s: ConvShape,
+    t: WeightsTiling,
+    height: int,
+    depth: int,
+    x: MapsView,
+    dy: MapsView,
+    sums: Pointer,
+    block: Value,
+    filters: Value,
+    channels: Value,
+) -> None:
+    first_y = 0
+    for rows, many_y in near_equal(s.rows, t.rows):
+        with k.loop(0, many_y, name="patch_y") as patch_y:
+            y = patch_y * rows + first_y
+            first_x = 0
+            for columns, many_x in near_equal(s.columns, t.columns):
+                with k.loop(0, many_x, name="patch_x") as patch_x:
+                    q = patch_x * columns + first_x
+                    at = x.index(block, channels, y * s.stride - s.padding, q * s.stride - s.padding)
+                    patch = _Patch(k, s, x, dy, x.pointer + at, dy.pointer + dy.index(block, filters, y, q), rows, columns)
+                    _run_channels(patch, t, height, depth, sums)
+                first_x += columns * many_x
+        first_y += rows * many_y
+
+
+def _run_channels(p: _Patch, t: WeightsTiling, height: int, depth: int, sums: Pointer) -> None:
+    """All channels of the chunk and all taps past one patch."""
+    first_c = 0
+    for channels, many in near_equal(depth, t.channels):
+        with p.k.loop(0, many, name="channels") as i, p.k.loop(0, p.s.size, name="tap_row") as u:
+            c = i * channels + first_c
+            first_v = 0
+            for taps, count in near_equal(p.s.size, t.taps):
+                for _ in range(count):
+                    columns = [(dc, first_v + v) for dc in range(channels) for v in range(taps)]
+                    source = p.source + (c * p.x.plane + u * p.x.row)
+                    _tile(p, height, columns, source, sums + ((c * p.s.size + u) * p.s.size) * height)
+                    first_v += taps
+        first_c += channels * many
+
+
+def _tile(p: _Patch, height: int, columns: list[tuple[int, int]], source: Pointer, sums: Pointer) -> None:
+    """Add one patch to the sums of `height` filters x `columns` (channel, tap)."""
+    k, s = p.k, p.s
+    tile = Tile(k, height, len(columns))
+
+    def place(f: int, column: int) -> int:
+        channel, tap = columns[column]
+        return (channel * s.size**2 + tap) * height + f
+
+    tile.init(lambda f, column: sums.load(place(f, column)))
+    unroll = next(n for n in (4, 3, 2, 1) if p.columns % n == 0)
+    with k.loop(0, p.rows, name="row") as r, k.loop(0, p.columns // unroll, name="pixel") as part:
+        line = source + (r * (s.stride * p.x.row) + part * (unroll * s.stride))
+        gradient = p.gradient + (r * p.dy.row + part * unroll)
+        loaded: dict[int, Value] = {}
+        for n in range(unroll):
+            at = [channel * p.x.plane + tap + n * s.stride for channel, tap in columns]
+            for index in at:
+                if index not in loaded:
+                    loaded[index] = line.load(index)
+            for f in range(height):
+                tile.multiply_add_row(f, gradient.load(f * p.dy.plane + n), [loaded[index] for index in at])
+    tile.each(lambda f, column, value: sums.store(value, place(f, column)))

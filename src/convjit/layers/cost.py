@@ -1,0 +1,80 @@
+"""Costs: what training makes small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from convjit.layers.base import Layer, Pass
+from convjit.layers.data import LABELS, Data
+from convjit.layers.options import integer, number
+from convjit.layers.softmax import Softmax
+from convjit.ops.base import Array, Maps, PerImage
+from convjit.ops.cost import CostTotals, LogregBackward, LogregForward
+
+__all__ = ["Cost", "Logreg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Layer):
+    """Base of costs. The gradient is multiplied by `coeff`, what is reported is not."""
+
+    is_cost: ClassVar = True
+    needs_parameters: ClassVar = True
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What the totals hold, the cost itself first."""
+
+    coeff: float = number("coeff", default=1.0, file="params", required=True)
+
+    def shape(self, inputs: Sequence[Maps]) -> Maps:
+        """One number per image and column; nothing follows a cost."""
+        return Maps(len(self.columns))
+
+    def total(self, step: Pass) -> None:
+        """Sum the rows of the buffer "costs"."""
+        count = len(self.columns)
+        costs = step.own("costs", PerImage((count,)))
+        step.launch("totals", CostTotals(count), costs=costs, totals=step.result("totals", Array((count,), "float64")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logreg(Cost):
+    """Logistic regression: the negative logarithm of the probability of the right class. Inputs: labels, softmax."""
+
+    kind: ClassVar[str] = "cost.logreg"
+    formula: ClassVar[str] = "E = -log p[label]; error: another class is more probable, or topk others are"
+    fewest_inputs: ClassVar = 2
+    most_inputs: ClassVar = 2
+    columns: ClassVar = ("loss", "error", "topk_error")
+
+    topk: int = integer("topk", default=1, least=1, file="params")
+
+    def check(self, sources: Sequence[Layer], inputs: Sequence[Maps], classes: int) -> None:
+        labels, probabilities = sources
+        if not isinstance(labels, Data) or labels.data_idx != LABELS:
+            raise self.error(f"the first input must be labels (type=data, dataIdx=1), not '{labels.name}'", "inputs")
+        if not isinstance(probabilities, Softmax):
+            found = f"'{probabilities.name}' of type {probabilities.kind}"
+            raise self.error(f"the second input must be a softmax layer, not {found}", "inputs")
+        outputs = inputs[1].features
+        if classes and outputs != classes:
+            found = f"'{probabilities.name}' has {outputs} outputs, but the data have {classes} classes"
+            raise self.error(found, "inputs")
+
+    def shape(self, inputs: Sequence[Maps]) -> Maps:
+        if self.topk > inputs[1].features:
+            raise self.error(f"topk={self.topk}: must be 1 to {inputs[1].features}, the number of classes", "topk")
+        return super().shape(inputs)
+
+    def forward(self, step: Pass) -> None:
+        costs = step.own("costs", PerImage((3,)))
+        op = LogregForward(step.views[1].features, self.topk)
+        step.launch("forward", op, p=step.inputs[1], labels=step.inputs[0], costs=costs)
+        self.total(step)
+
+    def backward(self, step: Pass) -> None:
+        if self.coeff == 0 or not (dx := step.input_gradient(1)):
+            return
+        op = LogregBackward(step.views[1].features, self.coeff, dx.accumulate)
+        step.launch("backward", op, p=step.inputs[1], labels=step.inputs[0], dx=dx.buffer)

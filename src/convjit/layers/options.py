@@ -1,0 +1,304 @@
+"""Options of layers, declared on their dataclasses: the key in .cfg files, the file it belongs to, defaults, bounds.
+
+    filter_size: Each[int] = integers("filterSize", least=1)          one value per input
+    filters: int = integer("filters", least=1)
+
+In Python an option takes the value itself or the text that a .cfg file would hold; an option with one value per input
+also takes a single value for all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+
+from convjit.errors import ConfigError
+from convjit.layers import values
+from convjit.layers.schedule import Schedule
+from convjit.ops.neuron import Neuron
+
+__all__ = [
+    "Each",
+    "Given",
+    "Option",
+    "choice",
+    "flag",
+    "flags",
+    "integer",
+    "integers",
+    "neuron",
+    "normalise",
+    "number",
+    "numbers",
+    "options_of",
+    "schedule",
+    "schedules",
+    "sides",
+    "text",
+]
+
+T = TypeVar("T")
+U = TypeVar("U")
+File = Literal["net", "params"]
+
+
+class Given(Generic[T, U]):
+    """The type of a field that holds a T and may be given as a U; it exists for type checkers only."""
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Given[T, U]: ...
+    @overload
+    def __get__(self, owner: object, kind: type) -> T: ...
+    def __get__(self, owner: object, kind: type) -> T | Given[T, U]:
+        raise NotImplementedError
+
+    def __set__(self, owner: object, value: U) -> None:
+        raise NotImplementedError
+
+
+class Each(Generic[T]):
+    """The type of a field that holds one T per input and may be given as one, several, or text."""
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Each[T]: ...
+    @overload
+    def __get__(self, owner: object, kind: type) -> tuple[T, ...]: ...
+    def __get__(self, owner: object, kind: type) -> tuple[T, ...] | Each[T]:
+        raise NotImplementedError
+
+    def __set__(self, owner: object, value: T | float | str | Sequence[T | float | str]) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: from text, from Python, to text. The first two raise ValueError saying what is allowed."""
+
+    name: str
+    parse: Callable[[str], Any]
+    accept: Callable[[Any], Any]
+    show: Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `default` is a value of its kind; `required` concerns files, since Python code has the default."""
+
+    key: str
+    kind: Kind
+    file: File
+    required: bool
+    default: Any
+    each: bool = False
+    least: float | None = None
+    most: float | None = None
+    attribute: str = ""
+
+    def accept(self, value: Any, inputs: int) -> Any:
+        """The value as the layer keeps it; ValueError if it is not allowed."""
+        if not self.each:
+            return self._one(value)
+        items = values.split_list(value) if isinstance(value, str) else value
+        items = list(items) if isinstance(items, Sequence) else [items]
+        if len(items) == 1:
+            items *= inputs
+        if len(items) != inputs:
+            raise ValueError(f"{len(items)} values for {inputs} inputs; allowed is one value, or one for each input")
+        return tuple(self._one(item) for item in items)
+
+    def text(self, value: Any) -> str:
+        """The text from which `accept` makes the same value."""
+        if not self.each:
+            return self.kind.show(value)
+        shown = [self.kind.show(item) for item in value]
+        return shown[0] if len(set(shown)) == 1 else ", ".join(shown)
+
+    def _one(self, value: Any) -> Any:
+        found = self.kind.parse(value.strip()) if isinstance(value, str) else self.kind.accept(value)
+        low = self.least is not None and found < self.least
+        if low or (self.most is not None and found > self.most):
+            raise ValueError(f"must be {self.bounds()}")
+        return found
+
+    def bounds(self) -> str:
+        """Bounds in words."""
+        if self.least is None:
+            return "" if self.most is None else f"at most {self.most:g}"
+        return f"at least {self.least:g}" if self.most is None else f"{self.least:g} to {self.most:g}"
+
+
+def _accept_integer(value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return values.parse_integer(str(operator.index(value)))
+    except TypeError:
+        raise ValueError("must be a whole number") from None
+
+
+def _accept_number(value: Any) -> float:
+    try:
+        if isinstance(value, bool) or not math.isfinite(value):
+            raise TypeError
+        return float(value)
+    except TypeError:
+        raise ValueError("must be a finite number") from None
+
+
+def _accept_flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")
+    return value
+
+
+def _accept_schedule(value: Any) -> Schedule:
+    return value if isinstance(value, Schedule) else Schedule.const(_accept_number(value))
+
+
+def _accept_neuron(value: Any) -> Neuron | None:
+    if value is None:
+        return None
+    if not isinstance(value, Neuron):
+        raise ValueError("must be a neuron, such as relu")
+    return values.parse_neuron(values.neuron_text(value))
+
+
+def _no_value(value: Any) -> Any:
+    raise ValueError("must be text")
+
+
+def _line(text: str) -> str:
+    if not text.isprintable() or len(text) > 1000:
+        raise ValueError("must be one line of text, at most 1000 characters")
+    return text
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    return tuple(values.parse_integer(side.strip()) for side in text.lower().split("x"))
+
+
+def _accept_sides(value: Any) -> tuple[int, ...]:
+    return tuple(_accept_integer(side) for side in (value if isinstance(value, Sequence) else [value]))
+
+
+_INTEGER = Kind("whole number", values.parse_integer, _accept_integer, str)
+_NUMBER = Kind("number", values.parse_number, _accept_number, values.number_text)
+_FLAG = Kind("flag", values.parse_flag, _accept_flag, lambda value: str(value).lower())
+_FLAG_ITEM = Kind("flag", values.parse_flag_item, _accept_flag, lambda value: str(value).lower())
+_SCHEDULE = Kind("rate", Schedule.parse, _accept_schedule, Schedule.text)
+_NEURON = Kind("neuron", values.parse_neuron, _accept_neuron, values.neuron_text)
+_TEXT = Kind("text", _line, _no_value, str)
+_SIDES = Kind("CxHxW", _sides, _accept_sides, lambda value: "x".join(map(str, value)))
+
+
+class Details(TypedDict, total=False):
+    """What may be said of an option; without a default it is required. Bounds hold for every value of a list."""
+
+    default: Any
+    least: float
+    most: float
+    file: File
+    required: bool
+
+
+def _option(key: str, kind: Kind, each: bool, details: Details) -> Any:
+    default = details.get("default", dataclasses.MISSING)
+    option = Option(
+        key,
+        kind,
+        details.get("file", "net"),
+        details.get("required", default is dataclasses.MISSING),
+        default,
+        each,
+        details.get("least"),
+        details.get("most"),
+    )
+    return dataclasses.field(default=default, metadata={"option": option})
+
+
+def integer(key: str, **details: Unpack[Details]) -> Any:
+    """A whole number."""
+    return _option(key, _INTEGER, False, details)
+
+
+def integers(key: str, **details: Unpack[Details]) -> Any:
+    """A whole number per input."""
+    return _option(key, _INTEGER, True, details)
+
+
+def number(key: str, **details: Unpack[Details]) -> Any:
+    """A number."""
+    return _option(key, _NUMBER, False, details)
+
+
+def numbers(key: str, **details: Unpack[Details]) -> Any:
+    """A number per input."""
+    return _option(key, _NUMBER, True, details)
+
+
+def flag(key: str, **details: Unpack[Details]) -> Any:
+    """True or false."""
+    return _option(key, _FLAG, False, details)
+
+
+def flags(key: str, **details: Unpack[Details]) -> Any:
+    """True or false per input."""
+    return _option(key, _FLAG_ITEM, True, details)
+
+
+def schedule(key: str, **details: Unpack[Details]) -> Any:
+    """A learning rate, in the parameter file."""
+    return _option(key, _SCHEDULE, False, {"file": "params", **details})
+
+
+def schedules(key: str, **details: Unpack[Details]) -> Any:
+    """A learning rate per input, in the parameter file."""
+    return _option(key, _SCHEDULE, True, {"file": "params", **details})
+
+
+def neuron(key: str, **details: Unpack[Details]) -> Any:
+    """A neuron; None for none."""
+    return _option(key, _NEURON, False, details)
+
+
+def text(key: str, **details: Unpack[Details]) -> Any:
+    """Any text on one line."""
+    return _option(key, _TEXT, False, details)
+
+
+def sides(key: str, **details: Unpack[Details]) -> Any:
+    """Whole numbers with x between them, such as 3x32x32."""
+    return _option(key, _SIDES, False, details)
+
+
+def choice(key: str, allowed: Sequence[str], **details: Unpack[Details]) -> Any:
+    """One word out of several."""
+
+    def parse(word: str) -> str:
+        if word.lower() not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}")
+        return word.lower()
+
+    return _option(key, Kind("word", parse, _no_value, str), False, details)
+
+
+def options_of(owner: type) -> dict[str, Option]:
+    """Options by attribute: those that a class itself declares before those of its bases."""
+    found = {f.name: f.metadata["option"] for f in dataclasses.fields(owner) if "option" in f.metadata}
+    declared = [name for base in owner.__mro__ for name in inspect.get_annotations(base)]
+    return {name: dataclasses.replace(found[name], attribute=name) for name in declared if name in found}
+
+
+def normalise(owner: object, name: str, inputs: int) -> None:
+    """Bring every option of a layer into the form that it keeps; ConfigError gives the layer's name and the key."""
+    for attribute, option in options_of(type(owner)).items():
+        value = getattr(owner, attribute)
+        try:
+            object.__setattr__(owner, attribute, option.accept(value, inputs))
+        except ValueError as error:
+            raise ConfigError(f"{option.key}={values.shown(value)}: {error}", layer=name, key=option.key) from None

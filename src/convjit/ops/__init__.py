@@ -1,0 +1,109 @@
+"""What every op means. One file per family: a frozen spec, its formula, a slow and obvious reference in NumPy float64.
+
+The letters of all formulas and shapes:
+
+    N  images of a step                     F  filters, or outputs
+    C  channels                             K  side of a filter or window
+    H  height of a map in pixels            S  stride, in pixels
+    W  width of a map in pixels             P  padding, in pixels, on every side
+    G  groups                               V  lanes: float32 numbers in a vector, one per image
+
+In formulas n, c, f count images, channels, filters; y and x (or i and j in an output) rows and columns; ky and kx the
+rows and columns of a filter. x and y name what an op reads and writes, w and b weights and biases, dx, dy, dw, db the
+gradients of the cost with respect to them. Maps are (N, C, H, W) to NumPy and [N/V][C][H][W][V] in memory.
+"""
+
+from convjit.ops.base import NO_HALO, Array, Arrays, Halo, Maps, Op, Operand, PerImage
+from convjit.ops.conv import BiasBackward, ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
+from convjit.ops.copy import Copy
+from convjit.ops.cost import CostTotals, LogregBackward, LogregForward, SoftmaxLogregBackward
+from convjit.ops.dropout import DropoutBackward, DropoutForward, Scale
+from convjit.ops.export import Export
+from convjit.ops.fc import FcBackwardData, FcBackwardWeights, FcForward, FcShape
+from convjit.ops.halo import ClearHalo
+from convjit.ops.input import Input
+from convjit.ops.neuron import NEURONS, Neuron, NeuronBackward, NeuronForward
+from convjit.ops.pool import AvgPoolBackward, AvgPoolForward, MaxPoolBackward, MaxPoolForward, PoolShape
+from convjit.ops.reshape import Reshape
+from convjit.ops.softmax import SoftmaxBackward, SoftmaxForward
+from convjit.ops.update import Update
+
+__all__ = [
+    "NEURONS",
+    "NO_HALO",
+    "OPS",
+    "Array",
+    "Arrays",
+    "AvgPoolBackward",
+    "AvgPoolForward",
+    "BiasBackward",
+    "ClearHalo",
+    "ConvBackwardData",
+    "ConvBackwardWeights",
+    "ConvForward",
+    "ConvShape",
+    "Copy",
+    "CostTotals",
+    "DropoutBackward",
+    "DropoutForward",
+    "Export",
+    "FcBackwardData",
+    "FcBackwardWeights",
+    "FcForward",
+    "FcShape",
+    "Halo",
+    "Input",
+    "LogregBackward",
+    "LogregForward",
+    "Maps",
+    "MaxPoolBackward",
+    "MaxPoolForward",
+    "Neuron",
+    "NeuronBackward",
+    "NeuronForward",
+    "Op",
+    "Operand",
+    "PerImage",
+    "PoolShape",
+    "Reshape",
+    "Scale",
+    "SoftmaxBackward",
+    "SoftmaxForward",
+    "SoftmaxLogregBackward",
+    "Update",
+]
+
+OPS: dict[str, type[Op]] = {
+    op.kind(): op
+    for op in (
+        AvgPoolBackward,
+        AvgPoolForward,
+        BiasBackward,
+        ClearHalo,
+        ConvBackwardData,
+        ConvBackwardWeights,
+        ConvForward,
+        Copy,
+        CostTotals,
+        DropoutBackward,
+        DropoutForward,
+        Export,
+        FcBackwardData,
+        FcBackwardWeights,
+        FcForward,
+        Input,
+        LogregBackward,
+        LogregForward,
+        MaxPoolBackward,
+        MaxPoolForward,
+        NeuronBackward,
+        NeuronForward,
+        Reshape,
+        Scale,
+        SoftmaxBackward,
+        SoftmaxForward,
+        SoftmaxLogregBackward,
+        Update,
+    )
+}
+"""Every op by its name in texts."""

@@ -1,0 +1,46 @@
+"""Input: stored pixels to the net's first maps, cropped, mirrored, the mean taken off.
+
+    x[n,c,i,j] = pixels[n, c, top+i, left+j'] - mean[c,i,j']          top, left, mirror = crops[n]
+                                                                     j' = w-1-j if mirror, else j
+
+`mean` is the centre crop of the mean image; it is mirrored with the image. Source C x H x W, crop C x h x w.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from convjit.ops.base import Array, Arrays, Maps, NdArray, Op, Operand, PerImage
+
+__all__ = ["Input"]
+
+
+@dataclass(frozen=True)
+class Input(Op):
+    """x from uint8 images; each row of `crops` is (top, left, mirror), with the crop inside the image."""
+
+    reads: ClassVar = ("pixels", "crops", "mean")
+    writes: ClassVar = ("x",)
+
+    source: Maps
+    maps: Maps
+
+    def operands(self) -> dict[str, Operand]:
+        source, maps = self.source, self.maps
+        return {
+            "pixels": PerImage((source.channels, source.height, source.width), "uint8"),
+            "crops": PerImage((3,), "int32"),
+            "mean": Array((maps.channels, maps.height, maps.width)),
+            "x": maps,
+        }
+
+    def reference(self, arrays: Arrays) -> dict[str, NdArray]:
+        h, w = self.maps.height, self.maps.width
+        images = []
+        for pixels, (top, left, mirror) in zip(arrays["pixels"], arrays["crops"], strict=True):
+            image = pixels[:, top : top + h, left : left + w] - arrays["mean"]
+            images.append(image[:, :, ::-1] if mirror else image)
+        return {"x": np.stack(images)}

@@ -1,0 +1,116 @@
+"""Rewrites of a program, each a pure function: fuse neurons, fuse softmax and its cost, work in place, give halos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from convjit.ops.base import NO_HALO, Halo, Maps
+from convjit.ops.conv import ConvForward
+from convjit.ops.cost import LogregBackward, SoftmaxLogregBackward
+from convjit.ops.fc import FcForward
+from convjit.ops.halo import ClearHalo
+from convjit.ops.neuron import NeuronForward
+from convjit.ops.softmax import SoftmaxBackward
+from convjit.program.buffer import Buffer, Launch, Program, Role
+from convjit.program.check import check
+
+__all__ = ["finish", "fuse_neurons", "fuse_softmax_cost", "give_halos", "work_in_place"]
+
+
+def finish(program: Program) -> Program:
+    """All rewrites, in the order that they need."""
+    for rewrite in (fuse_neurons, fuse_softmax_cost, work_in_place, give_halos):
+        program = rewrite(program)
+    return check(program)
+
+
+def _readers(program: Program, name: str) -> list[Launch]:
+    return [launch for launch in program.launches if name in launch.read]
+
+
+def _writers(program: Program, name: str) -> list[Launch]:
+    return [launch for launch in program.launches if name in launch.written]
+
+
+def _pairs(program: Program, maker: type | tuple[type, ...], user: type, operand: str) -> Iterator[tuple[Launch, Launch]]:
+    """(a, b) where b, of type `user`, alone reads as `operand` what a, of type `maker`, alone has written."""
+    for later in program.launches:
+        if not isinstance(later.op, user) or later.buffers[operand].role is not Role.ARENA:
+            continue
+        name = later.buffers[operand].name
+        writers = _writers(program, name)
+        if len(writers) == 1 and isinstance(writers[0].op, maker) and _readers(program, name) == [later]:
+            yield writers[0], later
+
+
+def _replaced(program: Program, first: Launch, second: Launch, both: Launch, at: Launch) -> Program:
+    """`first` and `second` replaced by one launch in the place of `at`."""
+    launches = tuple(both if launch is at else launch for launch in program.launches if launch is at or launch not in (first, second))
+    return replace(program, launches=launches)
+
+
+def fuse_neurons(program: Program) -> Program:
+    """A weight layer whose output only its neuron reads applies the neuron itself: one pass over memory less."""
+    for layer, neuron in list(_pairs(program, (ConvForward, FcForward), NeuronForward, "x")):
+        assert isinstance(layer.op, ConvForward | FcForward) and isinstance(neuron.op, NeuronForward)
+        if layer.op.accumulate or layer.op.neuron:
+            continue
+        op = replace(layer.op, neuron=neuron.op.neuron)
+        both = Launch(layer.name, op, {**layer.buffers, "y": neuron.buffers["y"]})
+        program = _replaced(program, layer, neuron, both, at=layer)
+    return program
+
+
+def fuse_softmax_cost(program: Program) -> Program:
+    """The gradients of logarithm and softmax together are a difference: exact, and no division by small numbers."""
+    for cost, softmax in list(_pairs(program, LogregBackward, SoftmaxBackward, "dy")):
+        assert isinstance(cost.op, LogregBackward) and isinstance(softmax.op, SoftmaxBackward)
+        if cost.op.accumulate:
+            continue
+        op = SoftmaxLogregBackward(cost.op.classes, cost.op.coefficient, softmax.op.accumulate)
+        buffers = {"p": softmax.buffers["y"], "labels": cost.buffers["labels"], "dx": softmax.buffers["dx"]}
+        program = _replaced(program, cost, softmax, Launch(softmax.name, op, buffers), at=softmax)
+    return program
+
+
+def work_in_place(program: Program) -> Program:
+    """Where an op allows it and nobody reads the old contents later, the output takes over the input's buffer."""
+    for index in range(len(program.launches)):
+        launch = program.launches[index]
+        if getattr(launch.op, "accumulate", False):
+            continue
+        for source, target in launch.op.in_place:
+            old, new = launch.buffers[source], launch.buffers[target]
+            if old == new or old.operand != new.operand or {old.role, new.role} != {Role.ARENA}:
+                continue
+            later = program.launches[index + 1 :]
+            born_here = _writers(program, new.name)[0] == launch
+            if born_here and not any(old.name in after.read | after.written for after in later):
+                program = replace(program, launches=tuple(one.rewired({new.name: old}) for one in program.launches))
+                break
+    return program
+
+
+def give_halos(program: Program) -> Program:
+    """Every buffer gets the halo of its widest reader, cleared before the buffer's first use in a step."""
+    halos: dict[str, Halo] = {}
+    for launch in program.launches:
+        for operand, buffer in launch.buffers.items():
+            halos[buffer.name] = halos.get(buffer.name, NO_HALO).union(launch.op.reach(operand))
+    with_halo = {name: replace(b, halo=halos[name]) for name, b in program.buffers().items()}
+    launches: list[Launch] = []
+    born: set[str] = set()
+    for launch in program.launches:
+        wired = launch.rewired(with_halo)
+        for buffer in wired.buffers.values():
+            if buffer.halo != NO_HALO and buffer.name not in born:
+                launches.append(_clear(buffer))
+            born.add(buffer.name)
+        launches.append(wired)
+    return replace(program, launches=tuple(launches))
+
+
+def _clear(buffer: Buffer) -> Launch:
+    assert isinstance(buffer.operand, Maps)
+    return Launch(f"{buffer.name}.halo", ClearHalo(buffer.operand), {"x": buffer})

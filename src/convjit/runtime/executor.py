@@ -1,0 +1,225 @@
+"""Runs a program natively: compiled kernels, a table of launches, threads that walk it together."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
+from convjit.codegen.jit import Loader, compile_object
+from convjit.codegen.target import Target, host_target
+from convjit.kernels import Problem, has_kernel
+from convjit.ops.base import NO_HALO
+from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
+from convjit.runtime.compiler import Progress, compile_all
+from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
+from convjit.runtime.threads import Team, thread_count
+
+__all__ = ["Executor", "LaunchTime"]
+
+NdArray = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LaunchTime:
+    """One launch of a profiled step."""
+
+    launch: Launch
+    seconds: float
+
+
+class Executor:
+    """One program, compiled and ready to run step after step.
+
+    Learned arrays live in `store` and may be shared with other executors; everything else belongs to this one. Use it as a
+    context manager, or close it, so that its threads end.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        store: Store,
+        *,
+        threads: int | None = None,
+        target: Target | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.program = check(program)
+        self.target = target or host_target()
+        self.store = store
+        self.plan: Plan = plan(program, self.target.lanes)
+        self.threads = thread_count(threads)
+        self._arena = allocate(self.plan.arena)
+        self._host: dict[str, NdArray] = {}
+        self._arrays = {name: self._place(buffer) for name, buffer in program.buffers().items()}
+        self._compile(progress)
+        self._segments = self._cut()
+        self._team = Team(self.threads)
+
+    # Building
+
+    def _place(self, buffer: Buffer) -> NdArray:
+        batch, lanes = self.program.batch, self.target.lanes
+        if buffer.role in (Role.WEIGHTS, Role.INCREMENTS):
+            return self.store.ensure(buffer)
+        if buffer.role is Role.ARENA:
+            return view_of(self._arena[self.plan.offsets[buffer.name] :], buffer, batch, lanes)
+        size = self.plan.bytes_of(buffer)
+        self._host[buffer.name] = view_of(allocate(size), buffer, batch, lanes)
+        return self._host[buffer.name]
+
+    def _problem(self, launch: Launch) -> Problem:
+        halos = tuple((o, launch.buffers[o].halo) for o in launch.op.names if launch.buffers[o].halo != NO_HALO)
+        return Problem(launch.op, self.program.batch, halos, self.target)
+
+    def _compile(self, progress: Progress | None) -> None:
+        launches = self.program.launches
+        problems = {i: self._problem(launch) for i, launch in enumerate(launches) if has_kernel(launch.op)}
+        compiled = compile_all(list(problems.values()), workers=thread_count(), progress=progress)
+        self._loader = Loader()
+        self._loader.add(compile_object(driver_text(self.target), self.target))
+        for entry in {compiled[p].symbol: compiled[p] for p in problems.values()}.values():
+            self._loader.add(entry.code)
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 8)
+        self._driver = kind(self._loader.address(DRIVER))
+
+        self._table = np.zeros((len(launches), ROW), np.int64)
+        self._pointers: list[NDArray[np.int64]] = []
+        scratch = 0
+        for i, launch in enumerate(launches):
+            addresses = np.array([self._arrays[launch.buffers[o].name].ctypes.data for o in launch.op.names], np.int64)
+            self._pointers.append(addresses)
+            if i in problems:
+                entry = compiled[problems[i]]
+                self._table[i, :3] = self._loader.address(entry.symbol), entry.tasks, addresses.ctypes.data
+                scratch = max(scratch, entry.scratch_bytes)
+        self._table[:, 3] = _barriers(self.program, self._arrays)
+        self.scratch_bytes = -(-max(scratch, 1) // 4096) * 4096
+        self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
+        self._state = np.zeros((len(launches) + 1) * STATE_STRIDE + LINE, np.int64)
+        self._ticks = np.zeros(len(launches) + 1, np.int64)
+        self._give_way = _give_way()
+
+    def _cut(self) -> list[tuple[int, int, bool]]:
+        """(first, last, native) runs of launches; an op without a kernel goes through its reference."""
+        segments: list[tuple[int, int, bool]] = []
+        slow: set[str] = set()
+        for i, launch in enumerate(self.program.launches):
+            native = has_kernel(launch.op)
+            if not native:
+                slow.add(launch.op.kind())
+            if segments and native and segments[-1][2]:
+                segments[-1] = (segments[-1][0], i + 1, True)
+            else:
+                segments.append((i, i + 1, native))
+        if slow:
+            warnings.warn(f"no kernel yet, computed by the slow reference: {', '.join(sorted(slow))}", stacklevel=3)
+        return segments
+
+    # Running
+
+    def run(self) -> None:
+        """One step."""
+        for first, last, native in self._segments:
+            if native:
+                self._native(self._table, first, last, ticks=False)
+            else:
+                self._reference(self.program.launches[first])
+
+    def _native(self, table: NDArray[np.int64], first: int, last: int, *, ticks: bool) -> None:
+        self._state[:] = 0
+        table_at, state_at = table.ctypes.data, -(-self._state.ctypes.data // 64) * 64
+        scratch = [s.ctypes.data for s in self._scratch]
+        ticks_at = self._ticks.ctypes.data if ticks else None
+
+        def call(thread: int) -> None:
+            noted = ticks_at if thread == 0 else None
+            self._driver(table_at, first, last, state_at, self.threads, scratch[thread], noted, self._give_way)
+
+        self._team.run(call)
+
+    def _reference(self, launch: Launch) -> None:
+        arrays = {o: self.read(launch.buffers[o].name) for o in launch.read_operands()}
+        for operand, value in launch.op.run(arrays).items():
+            self.write(launch.buffers[operand].name, value)
+
+    def profile(self) -> list[LaunchTime]:
+        """One step with a barrier after every launch; the wall time of each."""
+        if any(not native for _, _, native in self._segments):
+            raise ValueError("a program with ops that have no kernel cannot be profiled")
+        table = self._table.copy()
+        table[:, 3] = 1
+        start = time.perf_counter()
+        self._native(table, 0, len(table), ticks=True)
+        seconds = time.perf_counter() - start
+        ticks = np.diff(self._ticks).astype(np.float64)
+        scale = seconds / max(ticks.sum(), 1)
+        return [LaunchTime(launch, t * scale) for launch, t in zip(self.program.launches, ticks, strict=True)]
+
+    # Arrays
+
+    @property
+    def host(self) -> Mapping[str, NdArray]:
+        """Arrays that the host writes before a step and reads after it; N rows (padded to whole blocks) if per image."""
+        return self._host
+
+    def read(self, name: str) -> NdArray:
+        """A copy of a buffer as its logical array; an arena buffer is only meaningful while it lives."""
+        return from_lanes(self._arrays[name], self.program.buffers()[name], self.program.batch)
+
+    def write(self, name: str, logical: NdArray) -> None:
+        """Set a buffer from its logical array."""
+        to_lanes(logical, self._arrays[name], self.program.buffers()[name])
+
+    def memory_bytes(self) -> int:
+        """Everything that this executor and its store hold for the program."""
+        return self.plan.total + self.scratch_bytes * self.threads
+
+    def close(self) -> None:
+        """End the threads."""
+        self._team.close()
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _barriers(program: Program, arrays: Mapping[str, NdArray]) -> list[int]:
+    """1 for a launch that must wait for all before it: where their memory meets, and one of them writes."""
+    flags: list[int] = []
+    reads: list[tuple[int, int]] = []
+    writes: list[tuple[int, int]] = []
+
+    def ranges(names: set[str]) -> list[tuple[int, int]]:
+        return [(a.ctypes.data, a.ctypes.data + a.nbytes) for a in (arrays[n] for n in sorted(names))]
+
+    def meet(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> bool:
+        return any(a < d and c < b for a, b in some for c, d in others)
+
+    for launch in program.launches:
+        read, written = ranges(launch.read), ranges(launch.written)
+        wait = meet(written, reads + writes) or meet(read, writes)
+        if wait:
+            reads, writes = [], []
+        flags.append(int(wait))
+        reads, writes = reads + read, writes + written
+    return flags
+
+
+def _give_way() -> int:
+    """Address of the C function that yields the processor."""
+    if sys.platform == "win32":
+        function = ctypes.windll.kernel32.SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -1,0 +1,31 @@
+"""Every environment variable that convjit reads, declared once.
+
+CONVJIT_CACHE     folder of compiled kernels and decoded image sets (default: $XDG_CACHE_HOME/convjit, else ~/.cache/convjit)
+CONVJIT_TARGET    compile for this target instead of the best one of this processor: avx512, avx2, sse, neon
+CONVJIT_THREADS   number of compute threads when no option says it (default: what quota, affinity and cores allow)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["cache_folder", "target_name", "thread_count"]
+
+
+def cache_folder() -> Path:
+    """Folder of everything that can be made again; it may not exist yet."""
+    if own := os.environ.get("CONVJIT_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "convjit"
+
+
+def target_name() -> str | None:
+    """Name of the target asked for, if one was."""
+    return os.environ.get("CONVJIT_TARGET") or None
+
+
+def thread_count() -> str | None:
+    """Number of threads asked for, as written, if it was."""
+    return os.environ.get("CONVJIT_THREADS") or None
