@@ -1,7 +1,7 @@
-"""Runs one kernel on logical arrays: packs them for the lanes, guards every buffer, runs the tasks out of order, unpacks.
+"""Runs one kernel on logical arrays: packs them for the lanes, guards every buffer, runs the tasks in any order, unpacks.
 
-Around every buffer lies a page of poison that must be intact afterwards. Halos that the kernel reads are zero and must stay
-so; outputs, the halos of buffers that are only written, and scratch start as poison.
+Around every buffer lies a page of poison that must be intact afterwards. Halos that the kernel reads are zero and must
+stay so; outputs, the halos of buffers that are only written, and scratch start as poison.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from convjit.codegen.jit import Loader, assembly, compile_object
 from convjit.codegen.target import TARGETS, Target
 from convjit.kernels.base import Generated, Problem, generate
-from convjit.ops.base import Maps, Op, Operand, PerImage
+from convjit.ops.base import Halo, Maps, Op, Operand, PerImage
 from convjit.program import Buffer, stored_shape
 
 __all__ = [
@@ -40,7 +40,7 @@ LANES_WITHOUT_IMAGE = {"dy": 0, "gradient": 0, "labels": -1}
 """What padding lanes of an operand hold; others hold copies of the last image."""
 
 
-def problem(op: Op, batch: int, target: Target | str, **halos: Any) -> Problem:
+def problem(op: Op, batch: int, target: Target | str, **halos: Halo) -> Problem:
     """A problem, with halos by operand: `problem(op, 128, "avx2", x=Halo(1, 1, 1, 1))`."""
     target = TARGETS[target] if isinstance(target, str) else target
     return Problem(op, batch, tuple((name, halos[name]) for name in op.names if name in halos), target)
@@ -156,8 +156,8 @@ def run_kernel(
 ) -> dict[str, NdArray]:
     """The written operands, as logical arrays.
 
-    `arrays` holds every operand that is read, and those that are added to. `in_place` names two operands, (read, written),
-    that are to be one buffer.
+    `arrays` holds every operand that is read, and those that are added to. `in_place` names two operands, (read,
+    written), that are to be one buffer.
     """
     op = problem.op
     kernel = compile_kernel(problem)

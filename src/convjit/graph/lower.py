@@ -20,7 +20,7 @@ from convjit.ops.reshape import Reshape
 from convjit.ops.update import Update
 from convjit.program import Buffer, Launch, Program, Role, finish
 
-__all__ = ["HOST_ARRAYS", "Mode", "lower"]
+__all__ = ["HOST_ARRAYS", "Mode", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
 
@@ -65,8 +65,12 @@ def _output(node: Node) -> Buffer:
     """Where a layer's output goes, or where the host puts the labels."""
     if _labels(node):
         return Buffer("labels", PerImage((), "int32"), Role.INPUT)
-    name = node.layer.name
-    return Buffer(f"{name}.output" if name in HOST_ARRAYS else name, node.output)
+    return Buffer(output_name(node.layer.name), node.output)
+
+
+def output_name(layer: str) -> str:
+    """The buffer that holds a layer's output."""
+    return f"{layer}.output" if layer in HOST_ARRAYS else layer
 
 
 def _ancestors(net: Net, names: Sequence[str]) -> set[str]:

@@ -14,6 +14,8 @@ from convjit.kernels import (
     neuron,
     pool,
     pool_backward,
+    reshape,
+    reshape,
     softmax,
     update,
 )
@@ -38,6 +40,8 @@ __all__ = [
     "neuron",
     "pool",
     "pool_backward",
+    "reshape",
+    "reshape",
     "softmax",
     "update",
 ]

@@ -1,6 +1,6 @@
 """Costs: their values per image, their gradients, and the totals over the images.
 
-A label selects its probability by comparing it with every class number; there is no load at an address that a label gives.
+A label selects its probability by comparison with every class number: no label can lead to a load outside the buffer.
 """
 
 from __future__ import annotations

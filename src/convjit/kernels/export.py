@@ -44,8 +44,8 @@ def export(k: Kernel, problem: Problem) -> int:
             for image, numbers in enumerate(_transposed(k, [x.load(start + feature + i) for i in range(lanes)])):
                 k.loose_vectors(row + (feature + image * features)).store(numbers)
     with k.when(part.equals(parts - 1)):
-        for feature in range(tiles * lanes, features):
-            single(start + feature, block, feature)
+        for rest in range(tiles * lanes, features):
+            single(start + rest, block, rest)
     return problem.blocks * parts
 
 

@@ -1,8 +1,8 @@
 """Pooling backward, in gather form: every pixel sums over the windows that contain it and is written once.
 
-Along one side the pixels fall into runs. In the long run inside the image the windows of pixel u + S are those of pixel u,
-each one further on, so that S neighbouring pixels are a pattern that repeats; their code is written out and looped over.
-Tiles of such patterns share what they load of the windows.
+Along one side the pixels fall into runs. In the long run inside the image the windows of pixel u + S are those of pixel
+u, each one further on, so that S neighbouring pixels are a pattern that repeats; their code is written out and looped
+over. Tiles of such patterns share what they load of the windows.
 """
 
 from __future__ import annotations

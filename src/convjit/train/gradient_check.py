@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from convjit import random
 from convjit.graph import Net, lower
+from convjit.graph.lower import output_name
 from convjit.layers.cost import Cost
 from convjit.program import Program, Role, finish
 from convjit.runtime.reference import ReferenceExecutor
@@ -153,18 +154,19 @@ def _check(
     cost: _Cost, name: str, gradient: Array, chosen: NDArray[np.int64], deadline: float
 ) -> tuple[ArrayCheck, bool]:
     """One array, and whether there was time for all chosen elements."""
-    first = cost.first(name)
+    array = output_name(name)
+    first = cost.first(array)
     measured: list[tuple[int, float, float]] = []
     for index in chosen:
         if len(measured) >= _FEWEST and time.monotonic() > deadline:
             break
-        measured.append((int(index), *_measure(cost, name, int(index), _STEPS[0], first)))
+        measured.append((int(index), *_measure(cost, array, int(index), _STEPS[0], first)))
     typical = math.sqrt(sum(slope * slope for _, slope, _ in measured) / len(measured))
     numeric: dict[int, float] = {}
     for index, slope, bend in measured:
         for step in _STEPS:
             if step != _STEPS[0]:
-                slope, bend = _measure(cost, name, index, step, first)
+                slope, bend = _measure(cost, array, index, step, first)
             if bend <= max(_KINK * typical, _ROUNDING * max(abs(cost.here), 1) / step):
                 numeric[index] = slope
                 break
