@@ -1,4 +1,4 @@
-"""Runs one kernel on logical arrays: packs them for the lanes, guards every buffer, runs the tasks in any order, unpacks.
+"""Runs one kernel on logical arrays: packs them for the lanes, guards all buffers, runs tasks in any order, unpacks.
 
 Around every buffer lies a page of poison that must be intact afterwards. Halos that the kernel reads are zero and must
 stay so; outputs, the halos of buffers that are only written, and scratch start as poison.
@@ -7,37 +7,52 @@ stay so; outputs, the halos of buffers that are only written, and scratch start 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from convjit.codegen.jit import Loader, assembly, compile_object
-from convjit.codegen.target import TARGETS, Target
-from convjit.kernels.base import Generated, Problem, generate
+from convjit.codegen.kernel import Kernel
+from convjit.codegen.target import TARGETS, Target, runnable_targets
+from convjit.codegen.values import Value
+from convjit.kernels import Generated, Problem, generate
 from convjit.ops.base import Halo, Maps, Op, Operand, PerImage
 from convjit.program import Buffer, stored_shape
 
 __all__ = [
     "CompiledKernel",
+    "assert_matches",
+    "batches",
     "compile_kernel",
     "compile_text_for",
+    "evaluate",
     "integers",
+    "on_every_target",
     "pack",
     "problem",
     "run_kernel",
+    "run_stored",
     "unpack",
 ]
 
 NdArray = NDArray[Any]
 PAGE = 4096
 POISON = 0xA5
-LANES_WITHOUT_IMAGE = {"dy": 0, "gradient": 0, "labels": -1}
+EPSILON = 2.0**-24
+"""Half a unit in the last place of 1: the error of one rounding."""
+LANES_WITHOUT_IMAGE = {"dy": 0, "labels": -1}
 """What padding lanes of an operand hold; others hold copies of the last image."""
+
+
+on_every_target = pytest.mark.parametrize("target", runnable_targets(), ids=lambda target: target.name)
+"""Runs a test for each instruction set of this processor."""
 
 
 def problem(op: Op, batch: int, target: Target | str, **halos: Halo) -> Problem:
@@ -119,6 +134,7 @@ class Guarded:
 
 
 _loader = cache(Loader)
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -140,7 +156,7 @@ class CompiledKernel:
 def compile_kernel(problem: Problem) -> CompiledKernel:
     """Generate, compile and load, once per problem and process."""
     generated = generate(problem)
-    symbol = f"test{compile_kernel.cache_info().misses}"
+    symbol = f"kernel{next(_numbers)}"
     text = generated.text.replace(f'@"{generated.name}"', f'@"{symbol}"')
     _loader().add(compile_object(text, problem.target))
     return CompiledKernel(generated, _loader().address(symbol))
@@ -157,8 +173,15 @@ def run_kernel(
     """The written operands, as logical arrays.
 
     `arrays` holds every operand that is read, and those that are added to. `in_place` names two operands, (read,
-    written), that are to be one buffer.
+    written), that are to be one buffer. `seed` gives the order of the tasks.
     """
+    return {name: unpack(problem, name, stored) for name, stored in run_stored(problem, arrays, in_place, seed).items()}
+
+
+def run_stored(
+    problem: Problem, arrays: Mapping[str, NdArray], in_place: tuple[str, str] | None = None, seed: int = 0
+) -> dict[str, NdArray]:
+    """The same, as they lie in memory, halos and lanes without an image included."""
     op = problem.op
     kernel = compile_kernel(problem)
     buffers: dict[str, Guarded] = {}
@@ -182,7 +205,52 @@ def run_kernel(
     for name, buffer in buffers.items():
         buffer.check(f"{problem.text()}: {name}")
         _check_untouched(problem, name, before[name], buffer.array, in_place)
-    return {name: unpack(problem, name, buffers[name].array) for name in op.writes}
+    return {name: buffers[name].array for name in op.writes}
+
+
+def assert_matches(
+    problem: Problem,
+    arrays: Mapping[str, NdArray],
+    *,
+    terms: float = 0,
+    scale: float = 0,
+    in_place: tuple[str, str] | None = None,
+) -> None:
+    """The kernel gives what the reference gives: the same numbers, or up to `terms` roundings of float32.
+
+    A rounding is that of the result, or of a number of size `scale` if that is larger.
+    """
+    found, wanted = run_kernel(problem, arrays, in_place), problem.op.run(arrays)
+    assert set(found) == set(wanted)
+    for name, want in wanted.items():
+        allowed = terms * EPSILON * np.maximum(np.abs(want), scale)
+        wrong = ~(np.abs(found[name] - want) <= allowed)
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            pytest.fail(f"{problem.text()}: {name}{list(place)} is {found[name][place]}, not {want[place]}")
+
+
+def batches(target: Target) -> tuple[int, ...]:
+    """One image; one lane idle; a full block; one image more."""
+    return tuple(sorted({1, target.lanes - 1, target.lanes, target.lanes + 1}))
+
+
+def evaluate(target: Target, body: Callable[[Kernel, list[Value]], Value], *arrays: NdArray) -> NdArray:
+    """A function of vectors, on flat arrays of float32 or int32 whose length is a multiple of V; gives float32."""
+    names = [f"x{i}" for i in range(len(arrays))]
+    k = Kernel(f"evaluate{next(_numbers)}", [*names, "y"], target)
+    loads = [
+        k.vectors(n) if a.dtype == np.float32 else k.word_vectors(k.integers(n))
+        for n, a in zip(names, arrays, strict=True)
+    ]
+    k.vectors("y").store(body(k, [place.load(k.task) for place in loads]), k.task)
+    _loader().add(compile_object(k.finish(), target))
+    buffers = [Guarded(a.shape, a.dtype) for a in (*arrays, arrays[0].astype(np.float32))]
+    for buffer, array in zip(buffers, arrays, strict=False):
+        buffer.array[...] = array
+    kernel = CompiledKernel(Generated(k.name, "", 0, 0), _loader().address(k.name))
+    kernel.call([b.address for b in buffers], 0, range(arrays[0].size // target.lanes))
+    return buffers[-1].array
 
 
 def _check_untouched(

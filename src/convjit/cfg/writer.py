@@ -25,7 +25,7 @@ def parameter_text(net: Net, recipe: Recipe | None = None) -> str:
     recipe = recipe or Recipe(
         image=(net.image.channels, net.image.height, net.image.width), classes=net.classes, crop=net.crop
     )
-    parts = ["\n".join(["[recipe]", *_options(recipe, Recipe.options(), "params")])]
+    parts = ["\n".join(["[recipe]", *_recipe(recipe)])]
     for layer in net.written:
         lines = _options(layer, layer.options(), "params")
         if lines or layer.needs_parameters:
@@ -33,11 +33,17 @@ def parameter_text(net: Net, recipe: Recipe | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _options(owner: Layer | Recipe, options: dict[str, Option], file: str) -> list[str]:
+def _recipe(recipe: Recipe) -> list[str]:
+    """All that is known, defaults too: a recipe is there to be read."""
+    values = {option: getattr(recipe, attribute) for attribute, option in Recipe.options().items()}
+    return [f"{option.key}={option.text(value)}" for option, value in values.items() if value not in ("", ())]
+
+
+def _options(layer: Layer, options: dict[str, Option], file: str) -> list[str]:
     """Lines of the options that must be there or are not at their default."""
     lines = []
     for attribute, option in options.items():
-        value = getattr(owner, attribute)
+        value = getattr(layer, attribute)
         if option.file != file or value is None:
             continue
         if option.required or value != _default(option, value):

@@ -31,6 +31,8 @@ class Kernel:
         self.module = ir.Module(name)
         self.module.triple = target.triple
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [I64, POINTER, POINTER]), name)
+        # Lest a loop of zeros become a call of memset; llvmlite's own `add` knows no attributes in quotes.
+        set.add(self.function.attributes, '"no-builtins"')
         self.at = ir.IRBuilder(self.function.append_basic_block("entry"))
         task, table, scratch = self.function.args
         task.name, table.name, scratch.name = "task", "buffers", "scratch"
@@ -138,7 +140,8 @@ class Kernel:
 
     def shuffle(self, a: Value, b: Value, order: Sequence[int]) -> Value:
         """Elements of a (0..V-1) and b (V..2V-1) in the given order."""
-        return Value(self.at, self.at.shuffle_vector(a.ir, b.ir, ir.Constant(ir.VectorType(I32, len(order)), list(order))))
+        places = ir.Constant(ir.VectorType(I32, len(order)), list(order))
+        return Value(self.at, self.at.shuffle_vector(a.ir, b.ir, places))
 
     def to_index(self, value: Value) -> Value:
         """An i32 or i8 as an i64; i32 with its sign, i8 without."""
@@ -180,7 +183,8 @@ class Kernel:
 
     def _intrinsic(self, name: str, *values: Value) -> Value:
         kind = values[0].kind
-        suffix = {F32: "f32", F64: "f64", I32: "i32", I64: "i64"}[kind.element if isinstance(kind, ir.VectorType) else kind]
+        element = kind.element if isinstance(kind, ir.VectorType) else kind
+        suffix = {F32: "f32", F64: "f64", I32: "i32", I64: "i64"}[element]
         full = f"{name}.v{kind.count}{suffix}" if isinstance(kind, ir.VectorType) else f"{name}.{suffix}"
         function = self.module.globals.get(full)
         if function is None:

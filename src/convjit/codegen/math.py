@@ -1,7 +1,8 @@
 """Functions of vectors of float32, and the random numbers of `convjit.random`, in straight-line code.
 
-All but `power` are within 4 units in the last place of the exact result; tests measure it. The polynomials interpolate at
-Chebyshev points. Infinities and NaN give what IEEE functions give; results below the smallest normal number may be 0.
+All but `power` are within 4 units in the last place of the exact result; tests measure it. The polynomials
+interpolate at Chebyshev points. Infinities and NaN give what IEEE functions give; results below the smallest normal
+number may be 0.
 """
 
 from __future__ import annotations

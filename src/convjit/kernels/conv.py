@@ -47,8 +47,8 @@ class Correlation:
 def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
     """(outputs, pixels) of the register tile: few loads per multiply-add, parts of equal size, all in registers.
 
-    A tile of a x b needs a + b loads for a * b multiply-adds and a*b + b + 1 registers. Tiles that leave a remainder are
-    charged for it, since near-equal parts make all of them smaller.
+    A tile of a x b needs a + b loads for a * b multiply-adds and a*b + b + 1 registers. A remainder costs code of its own
+    to compile, so that it has to be worth it.
     """
     best, best_cost = (1, 1), float("inf")
     for a, b in product(range(1, 9), range(1, 9)):
@@ -60,7 +60,8 @@ def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
         idle = sum(
             n * m * max(8, p * q) for p, n in near_equal(outputs, a) for q, m in near_equal(columns, b)
         ) / (outputs * columns)
-        cost = idle + 0.25 * loads / (outputs * columns)
+        variants = len(near_equal(outputs, a)) * len(near_equal(columns, b))
+        cost = idle + 0.25 * loads / (outputs * columns) + 0.03 * (variants - 1)
         if cost < best_cost - 1e-9:
             best, best_cost = (a, b), cost
     return best

@@ -40,8 +40,10 @@ def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
     taps = next(-(-s.size // parts) for parts in range(1, s.size + 1) if 4 * -(-s.size // parts) <= spare - 3 or parts == s.size)
     channels = max(1, min(s.group_channels, 4 // taps))
     wide = taps * channels
-    filters = min(s.group_filters, 8, max(1, (spare - wide) // wide))
-    filters = near_equal(s.group_filters, filters)[0][0]
+    most = min(s.group_filters, 8, max(1, (spare - wide) // wide))
+    # A size that divides the filters needs one piece of code instead of two.
+    even = [n for n in range(most, most // 2, -1) if s.group_filters % n == 0]
+    filters = even[0] if even else near_equal(s.group_filters, most)[0][0]
     vector = 4 * target.lanes
     chunk = max(channels, target.second_level // 4 // (vector * filters * s.size**2))
     parts_f = s.groups * -(-s.group_filters // filters)

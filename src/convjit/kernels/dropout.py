@@ -12,16 +12,14 @@ from convjit.kernels.base import Problem, generator
 from convjit.kernels.sweep import Place, sweep
 from convjit.ops.dropout import DropoutBackward, DropoutForward, Scale
 
-__all__: list[str] = []
+__all__ = ["mask"]
 
 LOW_BITS = 0xFFFFFFFF
 SIGN = -(2**31)
 
 
-def _mask(k: Kernel, features: int, keep: float) -> Callable[[Value, Index], Value]:
-    """A function that says, for a block and a feature, which lanes keep it."""
-    key = k.integers("key")
-    words = (k.broadcast(key.load(0)), k.broadcast(key.load(1)))
+def mask(k: Kernel, key: tuple[Value, Value], features: int, keep: float) -> Callable[[Value, Index], Value]:
+    """A function that says, for a block and a feature, which lanes keep it; `key` is two vectors of equal words."""
     offsets = [lane * features for lane in range(k.lanes)]
     offset_low, offset_high = k.words([o & LOW_BITS for o in offsets]), k.words([o >> 32 for o in offsets])
     # u / 2**24 < keep, for a whole number u.
@@ -33,7 +31,7 @@ def _mask(k: Kernel, features: int, keep: float) -> Callable[[Value, Index], Val
         # An unsigned sum has wrapped around if it is below its term; compared with sign, both are moved by 2**31.
         carry = k.select((low ^ SIGN) < (offset_low ^ SIGN), k.word(1), 0)
         high = k.broadcast(k.to_word(start >> 32)) + offset_high + carry
-        return (math.draw(k, words, low, high) >> 8) < threshold
+        return (math.draw(k, key, low, high) >> 8) < threshold
 
     return kept
 
@@ -46,7 +44,8 @@ def dropout(k: Kernel, problem: Problem) -> int:
     source, target = op.in_place[0]
     x, y = problem.view(k, source), problem.view(k, target)
     accumulate = isinstance(op, DropoutBackward) and op.accumulate
-    kept = _mask(k, op.maps.features, op.keep)
+    key = k.integers("key")
+    kept = mask(k, (k.broadcast(key.load(0)), k.broadcast(key.load(1))), op.maps.features, op.keep)
 
     def body(place: Place, block: Value, feature: Index) -> None:
         value, where = x.load(place(source)), place(target)

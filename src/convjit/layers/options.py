@@ -128,8 +128,9 @@ class Option:
     def bounds(self) -> str:
         """Bounds in words."""
         if self.least is None:
-            return "" if self.most is None else f"at most {self.most:g}"
-        return f"at least {self.least:g}" if self.most is None else f"{self.least:g} to {self.most:g}"
+            return "" if self.most is None else f"at most {values.number_text(self.most)}"
+        low = values.number_text(self.least)
+        return f"at least {low}" if self.most is None else f"{low} to {values.number_text(self.most)}"
 
 
 def _accept_integer(value: Any) -> int:

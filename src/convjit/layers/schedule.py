@@ -63,10 +63,11 @@ class Schedule:
         match = _FORM.fullmatch(text.strip())
         if not match:
             try:
-                return cls.const(parse_number(text.strip()))
+                base = parse_number(text.strip())
             except ValueError:
                 allowed = "must be a number, or a schedule such as exp[base=0.01;tgtFactor=10]"
                 raise ValueError(allowed) from None
+            return cls.const(base)
         kind = match[1].lower()
         if kind not in _KEYS:
             raise ValueError(f"'{match[1]}' is no schedule; there are {', '.join(_KEYS)}{near(kind, _KEYS)}")

@@ -1,0 +1,69 @@
+"""Every layer and every neuron: gradients against two-sided differences, weights and images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from layer_samples import NETS, net_of
+
+from convjit.layers import Conv, Pass
+from convjit.ops.conv import ConvBackwardData
+from convjit.train.gradient_check import check_gradients
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_gradients(name: str) -> None:
+    net = NETS[name]
+    result = check_gradients(net, batch=4, most=60)
+    wrong = [array for array in result.arrays if not array.passed]
+    assert not wrong, f"gradients differ from differences:\n{wrong}"
+    assert not result.cut_short
+    frozen = {name for name, learned in net.learned().items() if learned.frozen}
+    assert {array.name for array in result.arrays} == {"data", *net.learned()} - frozen
+    for array in result.arrays:
+        assert array.checked + array.rejected == min(array.elements, 60)
+        assert array.rejected <= 3
+        assert array.relative_error < 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(Conv):
+    """A convolution whose data gradient forgets the groups' order and whose biases are half learned."""
+
+    kind: ClassVar[str] = "conv"
+
+    def backward(self, step: Pass) -> None:
+        super().backward(step)
+        if dx := step.input_gradient(0):
+            op = ConvBackwardData(self.conv_shape(0, step.views[0]), dx.accumulate)
+            step.launch("again", op, dy=step.gradient(), w=step.weights("weights"), dx=dx.buffer)
+
+
+def test_a_wrong_gradient_is_found() -> None:
+    below = Conv("below", "data", filters=2, filter_size=3)
+    result = check_gradients(net_of(below, Wrong("wrong", "below", filters=3, filter_size=2)))
+    assert not result.passed
+    assert {array.layer for array in result.arrays if not array.passed} == {"data", "below"}
+    worst = next(array for array in result.arrays if array.name == "below.weights")
+    assert len(worst.worst_index) == 4
+    assert np.isclose(worst.analytic, 2 * worst.numeric, rtol=1e-4)
+
+
+def test_time_is_kept_and_said() -> None:
+    net = net_of(Conv("conv", "data", filters=8, filter_size=5, padding=2, neuron="relu"))
+    result = check_gradients(net, seconds=0)
+    assert result.cut_short
+    assert result.passed
+    assert all(array.checked + array.rejected == 3 for array in result.arrays)
+
+
+def test_kinks_are_rejected() -> None:
+    """With every bias at a kink no difference is right: the elements are rejected, not called wrong."""
+    net = net_of(Conv("conv", "data", filters=1, filter_size=1, neuron="abs"))
+    result = check_gradients(net, batch=1)
+    assert result.passed
+    assert all(array.rejected == 0 for array in result.arrays)
+    assert replace(result.arrays[0], checked=0).passed is False
