@@ -55,13 +55,13 @@ def uniform(key: Key, count: int) -> NDArray[np.float64]:
     return (words(key, count) >> np.uint32(8)).astype(np.float64) / 2**24
 
 
-def normal(key: Key, count: int) -> NDArray[np.float64]:
-    """`count` numbers of the standard normal distribution (Box and Muller 1958)."""
-    index = np.arange((count + 1) // 2, dtype=np.uint32)
+def normal(key: Key, count: int, start: int = 0) -> NDArray[np.float64]:
+    """Numbers `start` .. `start + count` of a sequence of the standard normal distribution (Box and Muller 1958)."""
+    index = np.arange(start // 2, (start + count + 1) // 2, dtype=np.uint32)
     a, b = threefry(key, index, np.ones_like(index))
     radius = np.sqrt(-2 * np.log((a.astype(np.float64) + 0.5) / 2**32))
     angle = 2 * np.pi * b.astype(np.float64) / 2**32
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[start % 2 :][:count]
 
 
 def permutation(key: Key, count: int) -> NDArray[np.int64]:

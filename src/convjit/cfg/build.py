@@ -153,10 +153,9 @@ class _Builder:
         try:
             return make()
         except ConfigError as error:
-            key, places = error.key.lower(), [self._sections.get(error.layer), self._params.get(error.layer)]
-            if not error.layer:
-                places = [self._params.get("recipe")]
-            keys = [place.entries[key].where for place in places if place and key in place.entries]
-            headers = [place.where for place in places if place]
-            found = error.where or next(iter((*keys, *headers)), where) or self._origins[0]
+            # What no layer is to blame for, the recipe is: the size of the images or of the crop.
+            key, name = error.key.lower(), error.layer or ("recipe" if error.key else "")
+            places = [place for place in (self._sections.get(name), self._params.get(name)) if place]
+            keys = [place.entries[key].where for place in places if key in place.entries]
+            found = error.where or next(iter((*keys, *(place.where for place in places))), where) or self._origins[0]
             raise ConfigError(error.message, where=found, layer=error.layer, key=error.key) from None

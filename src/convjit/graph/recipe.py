@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from convjit.errors import ConfigError
-from convjit.layers.options import Given, Option, choice, flag, integer, normalise, options_of, sides, text
+from convjit.layers.given import Given
+from convjit.layers.options import Option, choice, flag, integer, normalise, options_of, sides, text
 from convjit.layers.values import shown
 
 __all__ = ["Recipe"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from convjit.errors import ConfigError
-from convjit.layers.options import Given, Option, neuron, normalise, options_of
+from convjit.layers.given import Given
+from convjit.layers.options import Option, neuron, normalise, options_of
 from convjit.layers.schedule import Schedule
 from convjit.layers.values import shown, split_list
 from convjit.ops.base import Array, Maps, Op, Operand

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from convjit.layers.base import Learned, Pass
+from convjit.layers.given import Each
 from convjit.layers.images import ImageLayer
-from convjit.layers.options import Each, flag, integer, integers
+from convjit.layers.options import flag, integer, integers
 from convjit.layers.weights import WeightLayer
 from convjit.ops.base import Maps
 from convjit.ops.conv import BiasBackward, ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape, modules

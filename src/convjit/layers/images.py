@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from convjit.layers.base import Inner, Layer
-from convjit.layers.options import Each, integers
+from convjit.layers.given import Each
+from convjit.layers.options import integers
 from convjit.ops.base import Maps
 
 __all__ = ["ImageLayer"]

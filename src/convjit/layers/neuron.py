@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from convjit.layers.base import Layer, Pass
-from convjit.layers.options import Given, neuron
+from convjit.layers.given import Given
+from convjit.layers.options import neuron
 from convjit.ops.base import Maps
 from convjit.ops.neuron import Neuron, NeuronBackward, NeuronForward
 

@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypedDict, Unpack
 
 from convjit.errors import ConfigError
 from convjit.layers import values
@@ -23,8 +23,6 @@ from convjit.layers.schedule import Schedule
 from convjit.ops.neuron import Neuron
 
 __all__ = [
-    "Each",
-    "Given",
     "Option",
     "choice",
     "flag",
@@ -42,37 +40,7 @@ __all__ = [
     "text",
 ]
 
-T = TypeVar("T")
-U = TypeVar("U")
 File = Literal["net", "params"]
-
-
-class Given(Generic[T, U]):
-    """The type of a field that holds a T and may be given as a U; it exists for type checkers only."""
-
-    @overload
-    def __get__(self, owner: None, kind: type) -> Given[T, U]: ...
-    @overload
-    def __get__(self, owner: object, kind: type) -> T: ...
-    def __get__(self, owner: object, kind: type) -> T | Given[T, U]:
-        raise NotImplementedError
-
-    def __set__(self, owner: object, value: U) -> None:
-        raise NotImplementedError
-
-
-class Each(Generic[T]):
-    """The type of a field that holds one T per input and may be given as one, several, or text."""
-
-    @overload
-    def __get__(self, owner: None, kind: type) -> Each[T]: ...
-    @overload
-    def __get__(self, owner: object, kind: type) -> tuple[T, ...]: ...
-    def __get__(self, owner: object, kind: type) -> tuple[T, ...] | Each[T]:
-        raise NotImplementedError
-
-    def __set__(self, owner: object, value: T | float | str | Sequence[T | float | str]) -> None:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from convjit.layers.base import Inner, Layer, Learned
-from convjit.layers.options import Each, Given, number, numbers, schedule, schedules
+from convjit.layers.given import Each, Given
+from convjit.layers.options import number, numbers, schedule, schedules
 from convjit.layers.schedule import Schedule
 from convjit.ops.base import Array
 

@@ -50,7 +50,6 @@ def benchmark(
     threads: int | None = None,
     *,
     seconds: float = 4.0,
-    profiles: int = 7,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Time training steps of `batch` images for about `seconds`, the peak before and after, and profiled steps.
@@ -70,7 +69,9 @@ def benchmark(
                 executor.run()
                 steps.append(time.perf_counter() - start)
             peaks.append(peak.measure())
-            profiled = [executor.profile() for _ in range(profiles)]
+            profiled, end = [executor.profile()], time.perf_counter() + seconds / 2
+            while len(profiled) < 3 or (len(profiled) < 15 and time.perf_counter() < end):
+                profiled.append(executor.profile())
         finally:
             peak.close()
         best, median = max(peaks), statistics.median(steps)

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Buffer, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +25,7 @@ _SPACE = 2.2
 _MOST_LOCK_BYTES = 4096
 
 
-def write_file(path: Path, parts: Iterable[Buffer]) -> None:
+def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Make or replace a file as a whole: after a crash at any time there is the old one or the new one.
 
     It is written under another name in the same folder, brought to the disk and renamed. RunError names the path.

@@ -1,0 +1,132 @@
+"""Training, testing and predicting as functions. Imports wait until a function is called: `import convjit` is quick."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convjit.errors import UsageError
+
+if TYPE_CHECKING:
+    from convjit.data import Dataset
+    from convjit.graph import Net, Recipe
+    from convjit.train.evaluate import Prediction, Run, TestResult
+    from convjit.train.job import Notes
+    from convjit.train.watch import Result, Watcher
+
+__all__ = ["carry_out", "load", "predict", "test", "train"]
+
+PathLike = str | os.PathLike[str]
+
+
+def train(
+    net: PathLike | Net | None = None,
+    data: PathLike | Dataset | None = None,
+    *,
+    params: PathLike | None = None,
+    recipe: Recipe | None = None,
+    set: Sequence[str] = (),  # noqa: A002 - the name of the command's option
+    epochs: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    out: PathLike | None = None,
+    resume: PathLike | None = None,
+    watcher: Watcher | None = None,
+) -> Result:
+    """Train a net and keep the run in a folder: what the command `convjit train` does.
+
+    `net` is the name of a net that comes with convjit, the path of a .cfg file, or a `Net` (then with a `recipe`);
+    `data` a path or a `Dataset`, by default what the net's recipe names. `set` changes options of the files,
+    "LAYER.KEY=VALUE". Epochs and batch default to the recipe's, the seed to 1, threads to what the machine allows, `out`
+    to a new folder in "runs". `resume` goes on with a run's folder; then only data, epochs and threads may be given.
+    Ctrl-C writes a checkpoint before KeyboardInterrupt comes. Raises ConvjitError.
+    """
+    result = carry_out(
+        net, data, params=params, recipe=recipe, overrides=set, epochs=epochs, batch=batch, seed=seed, threads=threads,
+        out=out, resume=resume, watcher=watcher,
+    )  # fmt: skip
+    if result.interrupted == signal.SIGINT:
+        raise KeyboardInterrupt
+    if result.interrupted:
+        raise SystemExit(128 + result.interrupted)
+    return result
+
+
+def carry_out(
+    net: PathLike | Net | None = None,
+    data: PathLike | Dataset | None = None,
+    *,
+    params: PathLike | None = None,
+    recipe: Recipe | None = None,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    out: PathLike | None = None,
+    resume: PathLike | None = None,
+    watcher: Watcher | None = None,
+    notes: Notes | None = None,
+    seconds_between_checkpoints: float | None = None,
+) -> Result:
+    """As `train`, but a signal that ended it is told in the result."""
+    from convjit.train.job import new_job, resumed_job
+    from convjit.train.run_folder import RunFolder, check_new
+    from convjit.train.trainer import SECONDS_BETWEEN_CHECKPOINTS, Trainer
+
+    source = Path(data) if isinstance(data, str | os.PathLike) else data
+    with ExitStack() as stack:
+        folder = None
+        if resume is not None:
+            fixed = {"NET": net, "--params": params, "--set": overrides or None, "--batch": batch, "--seed": seed}
+            fixed |= {"--out": out, "a recipe": recipe}
+            if given := [name for name, value in fixed.items() if value is not None]:
+                raise UsageError(f"{given[0]} cannot be given with --resume: edit params.cfg in the run's folder instead")
+            folder = RunFolder.open(Path(resume))
+            stack.enter_context(folder.lock())
+            job = resumed_job(folder, source, epochs=epochs, notes=notes)
+        else:
+            if out is not None:
+                check_new(Path(out))
+            job = new_job(
+                net if net is None or not isinstance(net, os.PathLike) else Path(net),
+                source,
+                params=None if params is None else Path(params),
+                recipe=recipe,
+                overrides=overrides,
+                epochs=epochs,
+                batch=batch,
+                seed=seed,
+                notes=notes,
+            )
+        between = SECONDS_BETWEEN_CHECKPOINTS if seconds_between_checkpoints is None else seconds_between_checkpoints
+        trainer = Trainer(job, threads=threads, watcher=watcher, seconds_between_checkpoints=between)
+        stack.enter_context(trainer)
+        if folder is None:
+            folder = RunFolder.create(None if out is None else Path(out), job.name)
+            stack.enter_context(folder.lock())
+        return trainer.run(folder)
+
+
+def load(run: PathLike) -> Run:
+    """A trained net, from its run's folder or from one of its checkpoints. Raises RunError."""
+    from convjit.train.evaluate import Run
+
+    return Run.load(Path(run))
+
+
+def test(run: PathLike, data: PathLike | Dataset | None = None) -> TestResult:
+    """Loss and error of a run over a test set, by default that of the data it was trained on. Raises ConvjitError."""
+    with load(run) as loaded:
+        return loaded.test(data)
+
+
+def predict(run: PathLike, images: Sequence[PathLike]) -> list[Prediction]:
+    """What a run thinks of some image files. Raises ConvjitError, naming the first file that cannot be used."""
+    with load(run) as loaded:
+        return [loaded.predict_file(Path(image)) for image in images]

@@ -1,0 +1,189 @@
+"""Using a trained net: its error over a test set, and what it thinks of image files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convjit.cfg import parse_net
+from convjit.data import Dataset, Images
+from convjit.data.decode import MAX_FILE, BrokenImageError, decode
+from convjit.data.stream import shown
+from convjit.errors import DataError, RunError
+from convjit.train.checkpoint import Checkpoint, newest
+from convjit.train.checkpoint import load as load_checkpoint
+from convjit.train.job import Notes, check_data, open_data
+from convjit.train.run_folder import RunFolder
+from convjit.train.session import CompileProgress, Session
+
+__all__ = ["Prediction", "Run", "TestResult", "fit_image", "read_image"]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on."""
+
+    step: int
+    images: int
+    loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The probabilities of the classes for one image."""
+
+    image: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes; equal ones in the order of the classes."""
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return sorted(pairs, key=lambda pair: -pair[1])[:count]
+
+
+class Run:
+    """A trained net. Use it as a context manager, or close it, so that its threads end."""
+
+    def __init__(
+        self,
+        path: Path,
+        checkpoint: Checkpoint,
+        *,
+        threads: int | None = None,
+        progress: CompileProgress | None = None,
+    ) -> None:
+        self.path, self.checkpoint, self.state = path, checkpoint, checkpoint.state
+        state = self.state
+        origins = (str(checkpoint.path), str(checkpoint.path))
+        classes = len(state.classes)
+        self.net = parse_net(
+            state.definition, state.parameters, origins=origins, image=state.image, classes=classes
+        ).net
+        mean = dict(checkpoint.arrays()).get("mean")
+        shape = (self.net.input.channels, self.net.input.height, self.net.input.width)
+        if mean is None or mean.shape != shape or mean.dtype != np.float32:
+            raise RunError(f"{checkpoint.path}: its mean image is missing or has another shape than {list(shape)}")
+        self._session = Session(self.net, state.batch, mean, threads=threads, progress=progress)
+        self._filled = False
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        threads: int | None = None,
+        warn: Callable[[str], None] = lambda text: warnings.warn(text, stacklevel=3),
+        progress: CompileProgress | None = None,
+    ) -> Run:
+        """From a run's folder, or from one of its checkpoints."""
+        checkpoint = load_checkpoint(path) if path.is_file() else newest(RunFolder.open(path).checkpoints, warn)
+        return cls(path, checkpoint, threads=threads, progress=progress)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the net's outputs."""
+        return self.state.classes
+
+    def open_data(self, data: str | os.PathLike[str] | Dataset | None, notes: Notes | None = None) -> Dataset:
+        """The data given, else those of the run; RunError if they have other classes or sizes than the run's."""
+        if isinstance(data, Dataset):
+            dataset = data
+        elif where := str(Path(data).absolute()) if data is not None else self.state.data:
+            dataset = open_data(where, notes)
+        else:
+            raise RunError(f"{self.path}: was trained on arrays; give the data to test on")
+        check_data(self.state, dataset, self.path)
+        return dataset
+
+    def test(self, data: str | os.PathLike[str] | Dataset | None = None) -> TestResult:
+        """Loss and error over the test set."""
+        images = self.open_data(data).test
+        sums = self._ready("test").test(images)
+        assert sums is not None
+        return TestResult(self.state.step, sums.images, sums.mean_loss, sums.mean_error)
+
+    def confusion(self, data: str | os.PathLike[str] | Dataset | None = None) -> NDArray[np.int64]:
+        """Test images by their class (rows) and the class that the net finds most probable (columns)."""
+        images = self.open_data(data).test
+        counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
+        for label, row in zip(images.labels, self._ready("predict").predict(images), strict=True):
+            counts[label, int(row.argmax())] += 1
+        return counts
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities [N, classes] of images uint8 [N,C,H,W] that have the size of the run's own."""
+        if pixels.ndim != 4 or pixels.shape[1:] != self.state.image:
+            wanted = "x".join(map(str, self.state.image))
+            raise DataError(f"pixels are {list(pixels.shape)}; the run needs [N,C,H,W] with CxHxW = {wanted}")
+        images = Images(np.ascontiguousarray(pixels), np.zeros(len(pixels), np.int32))
+        return np.array(list(self._ready("predict").predict(images)))
+
+    def predict_file(self, path: str | os.PathLike[str]) -> Prediction:
+        """The prediction for one image file."""
+        return next(self.predict_files([path]))
+
+    def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction]:
+        """Predictions in order; DataError names a file that cannot be used when its turn comes."""
+        for path in paths:
+            pixels = fit_image(read_image(Path(path)), self.state.image)
+            row = self.predict(pixels[None])[0]
+            yield Prediction(os.fspath(path), self.classes, tuple(float(p) for p in row))
+
+    def _ready(self, mode: str) -> Session:
+        """The session with the program of this mode compiled and the weights in place."""
+        self._session.executor("test" if mode == "test" else "predict")
+        if not self._filled:
+            self._session.set_arrays(self.checkpoint.arrays(), increments=False)
+            self._filled = True
+        return self._session
+
+    def close(self) -> None:
+        """End the threads."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """An image file's pixels, uint8 [C,H,W] with C 1 or 3; DataError if it is none or too large."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        return decode(data, None)
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+    except BrokenImageError as error:
+        raise DataError(f"{shown(path)}: no image that can be used: {error}") from None
+
+
+def fit_image(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An image [C,H,W] as one of `shape`: colours converted, scaled until it just covers it, its centre cut out."""
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise RunError(f"the run's images have {channels} channels; image files have 1 or 3")
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    image = image.convert("L" if channels == 1 else "RGB")
+    scale = max(height / image.height, width / image.width)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    found = np.asarray(image.crop((left, top, left + width, top + height)), np.uint8)
+    return np.ascontiguousarray(found[None] if channels == 1 else found.transpose(2, 0, 1))

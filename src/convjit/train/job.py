@@ -1,0 +1,232 @@
+"""What is to be trained, on what, and how: from the options of a user, or from a run's last checkpoint.
+
+It reads nets through `cfg`, so that the texts of a run and those of the command take the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
+from convjit.data import Dataset, Progress, cifar10, open_dataset, sample
+from convjit.errors import RunError, UsageError, near
+from convjit.graph import Net, Recipe
+from convjit.train.checkpoint import Checkpoint, State, newest
+from convjit.train.run_folder import RunFolder
+
+__all__ = ["NAMED_DATA", "Job", "Notes", "net_of", "new_job", "open_data", "resumed_job"]
+
+DEFAULT_NET = "default"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Who hears what goes on while a job is made: lines for the user, images being decoded, bytes being downloaded."""
+
+    warn: Callable[[str], None] = lambda text: None
+    opening: Progress | None = None
+    downloading: Progress | None = None
+
+
+NAMED_DATA: Mapping[str, Callable[[Notes], Dataset]] = {
+    "sample": lambda notes: sample(),
+    "cifar10": lambda notes: open_dataset(cifar10(notes.downloading), progress=notes.opening),
+}
+"""Data that convjit finds itself, by the name in a recipe."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training, ready to start. `given` holds the two texts before --set, if it changed them.
+
+    `data` says where the data came from: a name of NAMED_DATA, an absolute path, or "" for arrays.
+    """
+
+    name: str
+    net: Net
+    recipe: Recipe
+    dataset: Dataset
+    definition: str
+    parameters: str
+    data: str
+    epochs: int
+    batch: int
+    seed: int
+    given: tuple[bytes, bytes] | None = None
+    start: Checkpoint | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Minibatches of an epoch."""
+        return -(-len(self.dataset.train) // self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Minibatches of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+
+def open_data(data: str, notes: Notes | None = None) -> Dataset:
+    """The data set of a name or path; what could not be read of it becomes a warning."""
+    notes = notes or Notes()
+    dataset = NAMED_DATA[data](notes) if data in NAMED_DATA else open_dataset(data, progress=notes.opening)
+    if dataset.skipped:
+        more = f" and {len(dataset.skipped) - 1} more" if len(dataset.skipped) > 1 else ""
+        notes.warn(f"{len(dataset.skipped)} images were skipped: {dataset.skipped[0]}{more}")
+    return dataset
+
+
+def net_of(
+    net: str | Path | None, params: str | Path | None = None, overrides: Sequence[str] = (), notes: Notes | None = None
+) -> tuple[Net, Recipe, NetTexts]:
+    """A net by name or file, for images as its recipe says; its warnings are passed on."""
+    texts = find_net(net if net is not None else DEFAULT_NET, params)
+    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, overrides=overrides)
+    for warning in loaded.warnings:
+        (notes or Notes()).warn(warning)
+    return loaded.net, loaded.recipe, texts
+
+
+def new_job(
+    net: str | Path | Net | None = None,
+    data: str | Path | Dataset | None = None,
+    *,
+    params: str | Path | None = None,
+    recipe: Recipe | None = None,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    notes: Notes | None = None,
+) -> Job:
+    """A training from the start. Data default to those that the net's recipe names."""
+    notes = notes or Notes()
+    if isinstance(net, Net):
+        if params is not None or overrides:
+            raise UsageError("a net given as an object has no files; change its layers instead of giving params or set")
+        recipe = recipe or Recipe(crop=net.crop)
+        recipe = replace(recipe, image=(net.image.channels, net.image.height, net.image.width), classes=net.classes)
+        texts = NetTexts("net", definition_text(net).encode(), parameter_text(net, recipe).encode(), ("net", "net"))
+    else:
+        if recipe is not None:
+            raise UsageError("a net that is read from files has its recipe there; give the one or the other")
+        texts = find_net(net if net is not None else DEFAULT_NET, params)
+    dataset, where = _data_of(texts, data, overrides, notes)
+    loaded = parse_net(
+        texts.definition,
+        texts.parameters,
+        origins=texts.origins,
+        image=dataset.shape,
+        classes=len(dataset.classes),
+        overrides=overrides,
+    )
+    for warning in loaded.warnings:
+        notes.warn(warning)
+    definition, parameters = _decoded(texts.definition), _decoded(texts.parameters)
+    given = None
+    if overrides:
+        definition, parameters = definition_text(loaded.net), parameter_text(loaded.net, loaded.recipe)
+        given = (texts.definition, texts.parameters)
+    return Job(
+        texts.name,
+        loaded.net,
+        loaded.recipe,
+        dataset,
+        definition,
+        parameters,
+        where,
+        epochs or loaded.recipe.epochs,
+        batch or loaded.recipe.minibatch,
+        1 if seed is None else seed,
+        given,
+    )
+
+
+def _data_of(
+    texts: NetTexts, data: str | Path | Dataset | None, overrides: Sequence[str], notes: Notes
+) -> tuple[Dataset, str]:
+    """The data set, and where it came from."""
+    if isinstance(data, Dataset):
+        return data, ""
+    if data is not None:
+        return open_data(str(Path(data).absolute()), notes), str(Path(data).absolute())
+    # A mistake in the files shows before anything is downloaded.
+    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, overrides=overrides)
+    name = loaded.recipe.dataset
+    if not name:
+        raise UsageError(f"net '{texts.name}' names no data of its own; say --data PATH")
+    if name not in NAMED_DATA:
+        known = ", ".join(NAMED_DATA)
+        raise UsageError(f"dataset={name} is not known{near(name, NAMED_DATA)}; there are {known}; or say --data PATH")
+    return open_data(name, notes), name
+
+
+def resumed_job(
+    folder: RunFolder,
+    data: str | Path | Dataset | None = None,
+    *,
+    epochs: int | None = None,
+    notes: Notes | None = None,
+) -> Job:
+    """A training that goes on from the newest checkpoint, with the parameters that the folder has now."""
+    notes = notes or Notes()
+    start = newest(folder.checkpoints, notes.warn)
+    state = start.state
+    if isinstance(data, Dataset):
+        dataset, where = data, ""
+    elif where := str(Path(data).absolute()) if data is not None else state.data:
+        dataset = open_data(where, notes)
+    else:
+        raise RunError(f"{folder.path}: was trained on arrays; give the data again")
+    check_data(state, dataset, folder.path)
+    if dataset.fingerprint != state.fingerprint:
+        raise RunError(f"{folder.path}: was trained on other images than those of {where or 'these arrays'}; give the same")
+    origins = (str(start.path), str(folder.path / "params.cfg"))
+    parameters = folder.read_text("params.cfg")
+    if parameters is None:
+        parameters, origins = state.parameters.encode(), (str(start.path), str(start.path))
+    if (definition := folder.read_text("net.cfg")) is not None and _decoded(definition) != state.definition:
+        notes.warn(f"{folder.path / 'net.cfg'}: differs from the checkpoint, whose definition is used")
+    classes = len(state.classes)
+    net, recipe, _ = parse_net(state.definition, parameters, origins=origins, image=state.image, classes=classes)
+    before = parse_net(state.definition, state.parameters, image=state.image, classes=classes)
+    if (net.crop, recipe.mean) != (state.crop, state.mean):
+        found = f"crop and mean are {net.crop} and {recipe.mean}, in the checkpoint {state.crop} and {state.mean}"
+        raise RunError(f"{origins[1]}: {found}; they cannot change within a run")
+    # An edited recipe counts, an option more.
+    kept = recipe.epochs if recipe.epochs != before.recipe.epochs else state.epochs
+    job = Job(
+        folder.path.name,
+        net,
+        recipe,
+        dataset,
+        state.definition,
+        _decoded(parameters),
+        where,
+        epochs or kept,
+        state.batch,
+        state.seed,
+        start=start,
+    )
+    if state.step > job.steps:
+        done = math.ceil(state.step / job.steps_per_epoch)
+        raise UsageError(f"{folder.path}: has been trained for {done} epochs; --epochs {job.epochs} is less than that")
+    return job
+
+
+def check_data(state: State, dataset: Dataset, run: Path) -> None:
+    """RunError unless the data have the classes and image size of the run."""
+    if dataset.classes != state.classes:
+        pairs = zip((*dataset.classes, "none"), (*state.classes, "none"), strict=False)
+        number, (found, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise RunError(f"{run}: other classes than those of the run: class {number} is {found!r}, in the run {wanted!r}")
+    if dataset.shape != state.image:
+        found, wanted = ("x".join(map(str, shape)) for shape in (dataset.shape, state.image))
+        raise RunError(f"{run}: the images are {found}, those of the run are {wanted} (CxHxW)")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8-sig")

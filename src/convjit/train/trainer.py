@@ -1,0 +1,276 @@
+"""The training loop: minibatches, reports, tests, checkpoints.
+
+What a step does depends on texts, data, seed and step alone, and reports come at fixed steps, so that a run that goes
+on from a checkpoint writes the numbers, speeds apart, that it would have written without the stop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from convjit import __version__
+from convjit.data import Feeder
+from convjit.errors import RunError
+from convjit.train.checkpoint import State, file_name, save
+from convjit.train.disk import need_space
+from convjit.train.initial import initial_weights
+from convjit.train.job import Job
+from convjit.train.record import run_record
+from convjit.train.run_folder import RunFolder
+from convjit.train.session import Session, mean_of
+from convjit.train.signals import Stop
+from convjit.train.sums import Sums
+from convjit.train.watch import Report, Result, Watcher
+
+__all__ = ["Trainer"]
+
+REPORTS_PER_EPOCH = 10
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+@dataclass
+class _Position:
+    """Where a run stands; part of its checkpoints."""
+
+    step: int = 0
+    reported: int = 0
+    interval: Sums = Sums()
+    epoch: Sums = Sums()
+    train_loss: float = 0.0
+    train_error: float = 0.0
+
+
+@dataclass
+class _Clock:
+    """Time spent on minibatches by this process."""
+
+    began: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0
+    images: int = 0
+    _reported: tuple[float, int] = (0.0, 0)
+
+    def add(self, seconds: float, images: int) -> None:
+        self.seconds += seconds
+        self.images += images
+
+    def rate(self) -> float:
+        """Images per second since this was asked for last."""
+        seconds, images = self.seconds - self._reported[0], self.images - self._reported[1]
+        self._reported = (self.seconds, self.images)
+        return images / seconds if seconds else 0.0
+
+
+class Trainer:
+    """Carries out one job. Compiling happens when it is made; use it as a context manager, or close it."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        threads: int | None = None,
+        watcher: Watcher | None = None,
+        seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
+    ) -> None:
+        self.job, self._watcher, self._between = job, watcher or Watcher(), seconds_between_checkpoints
+        self._clock, self._position = _Clock(), _Position()
+        self._tested: Sums | None = None
+        self._watcher.planned(job)
+        mean = mean_of(job.dataset, job.net, job.recipe)
+        self.session = Session(job.net, job.batch, mean, threads=threads, progress=self._watcher.compiling)
+        try:
+            self.executor = self.session.executor("train")
+            self.session.executor("test")
+            self._fill()
+        except BaseException:
+            self.session.close()
+            raise
+
+    def _fill(self) -> None:
+        """Weights and position, from the checkpoint or from the seed."""
+        if self.job.start is None:
+            self.session.set_arrays(initial_weights(self.job.net, self.job.seed).items(), increments=False)
+            return
+        state = self.job.start.state
+        self.session.set_arrays(self.job.start.arrays())
+        self._position = _Position(
+            state.step, state.reported, state.interval, state.epoch, state.train_loss, state.train_error
+        )
+
+    def run(self, folder: RunFolder) -> Result:
+        """Train to the end, or until a signal comes. The caller holds the folder's lock."""
+        if self.job.start is None:
+            self._begin(folder)
+        else:
+            self._go_on(folder)
+        job, position = self.job, self._position
+        feeder = Feeder(
+            job.dataset.train,
+            job.batch,
+            seed=job.seed,
+            start_step=position.step,
+            stop_step=job.steps,
+            crop=None if job.net.crop == (0, 0) else job.net.crop,
+            mirror=job.recipe.mirror,
+            shuffle=True,
+        )
+        try:
+            with Stop() as stop, feeder:
+                self._watcher.starting(self)
+                self._loop(folder, feeder, stop)
+                if not stop.asked() and self._tested is None:
+                    # A finished run that was resumed.
+                    self._tested = self.session.test(job.dataset.test, stop.asked)
+        finally:
+            self._watcher.ended()
+        return self._result(folder, stop)
+
+    def _begin(self, folder: RunFolder) -> None:
+        """Fill a new folder. run.json comes last: what has one can be resumed."""
+        job = self.job
+        arrays = self.session.arrays()
+        need_space(folder.path, sum(array.nbytes for array in arrays.values()))
+        folder.write_text("net.cfg", job.definition)
+        folder.write_text("params.cfg", job.parameters)
+        if job.given is not None:
+            folder.write_text("net.given.cfg", job.given[0])
+            folder.write_text("params.given.cfg", job.given[1])
+        folder.write_text("metrics.jsonl", "")
+        self._save(folder)
+        folder.write_settings(run_record(job, self.executor))
+
+    def _go_on(self, folder: RunFolder) -> None:
+        """Take back what was written after the checkpoint, and note that the run was resumed."""
+        job, now = self.job, run_record(self.job, self.executor)
+        assert job.start is not None
+        folder.cut_metrics(self._position.reported)
+        settings = folder.read_settings()
+        earlier = settings.get("resumed")
+        note = {"step": self._position.step, "settings": now["settings"], "versions": now["versions"]}
+        folder.write_settings({**settings, "resumed": [*(earlier if isinstance(earlier, list) else []), note]})
+
+    def _loop(self, folder: RunFolder, feeder: Feeder, stop: Stop) -> None:
+        job, position = self.job, self._position
+        saved, saved_at = (position.step, position.reported), time.monotonic()
+        while True:
+            in_epoch = position.step % job.steps_per_epoch
+            if position.step > position.reported and in_epoch % self._every() == 0:
+                self._report(folder, stop)
+            last = position.step == job.steps or stop.asked()
+            due = in_epoch == 0 or last or time.monotonic() - saved_at >= self._between
+            if due and (position.step, position.reported) != saved:
+                self._watcher.saved(self._save(folder))
+                saved, saved_at = (position.step, position.reported), time.monotonic()
+            if last:
+                return
+            self._advance(feeder)
+
+    def _every(self) -> int:
+        """Minibatches from report to report."""
+        return max(1, self.job.steps_per_epoch // REPORTS_PER_EPOCH)
+
+    def _advance(self, feeder: Feeder) -> None:
+        """One minibatch."""
+        job, position = self.job, self._position
+        start = time.perf_counter()
+        batch = next(feeder)
+        sums = self.session.step(
+            batch, seed=job.seed, progress=position.step / job.steps, epoch=position.step / job.steps_per_epoch
+        )
+        self._clock.add(time.perf_counter() - start, sums.images)
+        position.step += 1
+        position.interval += sums
+        position.epoch += sums
+        self._watcher.step(position.step, sums)
+        if not math.isfinite(sums.loss):
+            raise self._diverged("the loss")
+
+    def _diverged(self, what: str) -> RunError:
+        step, epoch = self._position.step, self._position.step / self.job.steps_per_epoch
+        way_out = "lower the learning rates (epsW, epsB) or the initial weights (initW)"
+        return RunError(f"{what} is no finite number after step {step} (epoch {epoch:.2f}): {way_out}")
+
+    def _report(self, folder: RunFolder, stop: Stop) -> None:
+        """One line of metrics; none if a signal ends the test, so that a resumed run tests again."""
+        job, position = self.job, self._position
+        epoch, in_epoch = divmod(position.step, job.steps_per_epoch)
+        tested = None
+        if in_epoch == 0 and (epoch % job.recipe.test_every == 0 or position.step == job.steps):
+            self._watcher.testing()
+            tested = self.session.test(job.dataset.test, stop.asked)
+            if tested is None:
+                return
+        report = Report(
+            position.step,
+            round(position.step / job.steps_per_epoch, 4),
+            position.interval.mean_loss,
+            position.interval.mean_error,
+            round(self._clock.rate(), 1),
+            tested.mean_loss if tested else None,
+            tested.mean_error if tested else None,
+        )
+        folder.append_metrics(report.record())
+        self._watcher.report(report, position.epoch)
+        self._tested = tested
+        position.reported, position.interval = position.step, Sums()
+        if in_epoch == 0:
+            position.train_loss, position.train_error = position.epoch.mean_loss, position.epoch.mean_error
+            position.epoch = Sums()
+
+    def _save(self, folder: RunFolder) -> Path:
+        if not self.session.finite():
+            raise self._diverged("a weight")
+        return save(folder.checkpoints, self.state(), {**self.session.arrays(), "mean": self.session.mean})
+
+    def state(self) -> State:
+        """What a checkpoint written now would say."""
+        job = self.job
+        return State(
+            definition=job.definition,
+            parameters=job.parameters,
+            epochs=job.epochs,
+            batch=job.batch,
+            seed=job.seed,
+            data=job.data,
+            fingerprint=job.dataset.fingerprint,
+            train_images=len(job.dataset.train),
+            classes=job.dataset.classes,
+            image=job.dataset.shape,
+            crop=job.net.crop,
+            mirror=job.recipe.mirror,
+            mean=job.recipe.mean,
+            target=self.executor.target.name,
+            version=__version__,
+            **vars(self._position),
+        )
+
+    def _result(self, folder: RunFolder, stop: Stop) -> Result:
+        clock, position, tested = self._clock, self._position, self._tested
+        return Result(
+            folder.path,
+            position.step,
+            round(time.perf_counter() - clock.began, 3),
+            round(clock.images / clock.seconds, 1) if clock.seconds else 0.0,
+            position.train_loss,
+            position.train_error,
+            tested.mean_loss if tested else None,
+            tested.mean_error if tested else None,
+            self.session.weights_sha256(),
+            stop.number,
+        )
+
+    def close(self) -> None:
+        """End the threads."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,88 @@
+"""What a training tells while it runs. A console, a notebook or a test overrides what it wants to hear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convjit.train.sums import Sums
+
+if TYPE_CHECKING:
+    from convjit.train.job import Job
+    from convjit.train.trainer import Trainer
+
+__all__ = ["Report", "Result", "Watcher"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Means over the minibatches since the report before, and of the test if there was one; errors are 0 to 1.
+
+    `epoch` counts epochs done, with their fraction.
+    """
+
+    step: int
+    epoch: float
+    train_loss: float
+    train_error: float
+    images_per_s: float
+    test_loss: float | None = None
+    test_error: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As a line of metrics.jsonl."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended. Loss and error of training are those of the last whole epoch; errors are 0 to 1.
+
+    `interrupted` is the signal that ended it early, 0 if it came to its end. `seconds` and `images_per_s` are those of
+    this process, the latter without compiling, testing and saving.
+    """
+
+    run: Path
+    step: int
+    seconds: float
+    images_per_s: float
+    train_loss: float
+    train_error: float
+    test_loss: float | None
+    test_error: float | None
+    weights_sha256: str
+    interrupted: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """What `train --json` prints."""
+        names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256")
+        return {"run": str(self.run), **{name: getattr(self, name) for name in names}}
+
+
+class Watcher:
+    """Hears of a training; does nothing by itself."""
+
+    def planned(self, job: Job) -> None:
+        """It is known what will be trained; compiling comes next."""
+
+    def compiling(self, done: int, total: int) -> None:
+        """So many of so many kernels are compiled."""
+
+    def starting(self, trainer: Trainer) -> None:
+        """Everything is compiled and in place; the first step follows."""
+
+    def step(self, step: int, sums: Sums) -> None:
+        """A minibatch is done; called after every one, so it must be quick."""
+
+    def testing(self) -> None:
+        """A test begins."""
+
+    def report(self, report: Report, epoch: Sums) -> None:
+        """A line was written to metrics.jsonl; `epoch` are the sums since the epoch began."""
+
+    def saved(self, path: Path) -> None:
+        """A checkpoint was written."""
+
+    def ended(self) -> None:
+        """Training is over, whichever way."""
