@@ -87,7 +87,7 @@ class Case:
                 raise AssertionError(f"{op.kind()}: {error}\nagain: scripts/kernel_sweep.py --problem '{again}'") from None
 
     def _check(self, op: Op, target: Target, seed: int) -> None:
-        problem = Problem(op, self.batch, self._halos(op, seed), target)
+        problem = Problem(op, self.batch, self.halos(op, seed), target)
         arrays, expected = self._draw(op, seed)
         for name, found in run_kernel(problem, arrays, seed=seed).items():
             wrong = found != expected[name]
@@ -96,7 +96,7 @@ class Case:
                 difference = f"{found[at]} instead of {expected[name][at]}"
                 raise AssertionError(f"{name}: {wrong.sum()} of {wrong.size} differ, at {at}: {difference}")
 
-    def _halos(self, op: Op, seed: int) -> tuple[tuple[str, Halo], ...]:
+    def halos(self, op: Op, seed: int = 0) -> tuple[tuple[str, Halo], ...]:
         """What the op asks for, and at random more if this is called "halo"."""
         found = {}
         rng = np.random.default_rng(seed)

@@ -15,7 +15,6 @@ from convjit.kernels import (
     pool,
     pool_backward,
     reshape,
-    reshape,
     softmax,
     update,
 )
@@ -40,7 +39,6 @@ __all__ = [
     "neuron",
     "pool",
     "pool_backward",
-    "reshape",
     "reshape",
     "softmax",
     "update",

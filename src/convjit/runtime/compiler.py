@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-import convjit
 from convjit.codegen.cache import Compiled, KernelCache
 from convjit.codegen.jit import compile_object, machine_text, versions
 from convjit.kernels import Problem, generate
@@ -35,7 +34,7 @@ WORTH_A_WORKER = 4
 def _source_digest() -> str:
     """Digest of everything that decides what a kernel's text is."""
     digest = hashlib.sha256()
-    root = Path(convjit.__file__).parent
+    root = Path(__file__).parent.parent
     for folder in ("codegen", "kernels", "ops"):
         for path in sorted((root / folder).glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -15,7 +15,7 @@ __all__ = ["Peak"]
 
 _CHAINS = 12
 """Independent sums: latency times multipliers of every processor that we know, in 16 registers."""
-_ROUNDS = 100_000
+_ROUNDS = 1_000_000
 
 
 class Peak:

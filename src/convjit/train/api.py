@@ -86,7 +86,9 @@ def carry_out(
             fixed = {"NET": net, "--params": params, "--set": overrides or None, "--batch": batch, "--seed": seed}
             fixed |= {"--out": out, "a recipe": recipe}
             if given := [name for name, value in fixed.items() if value is not None]:
-                raise UsageError(f"{given[0]} cannot be given with --resume: edit params.cfg in the run's folder instead")
+                raise UsageError(
+                    f"{given[0]} cannot be given with --resume: edit params.cfg in the run's folder instead"
+                )
             folder = RunFolder.open(Path(resume))
             stack.enter_context(folder.lock())
             job = resumed_job(folder, source, epochs=epochs, notes=notes)

@@ -183,7 +183,9 @@ def resumed_job(
         raise RunError(f"{folder.path}: was trained on arrays; give the data again")
     check_data(state, dataset, folder.path)
     if dataset.fingerprint != state.fingerprint:
-        raise RunError(f"{folder.path}: was trained on other images than those of {where or 'these arrays'}; give the same")
+        raise RunError(
+            f"{folder.path}: was trained on other images than those of {where or 'these arrays'}; give the same"
+        )
     origins = (str(start.path), str(folder.path / "params.cfg"))
     parameters = folder.read_text("params.cfg")
     if parameters is None:
@@ -222,7 +224,9 @@ def check_data(state: State, dataset: Dataset, run: Path) -> None:
     if dataset.classes != state.classes:
         pairs = zip((*dataset.classes, "none"), (*state.classes, "none"), strict=False)
         number, (found, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-        raise RunError(f"{run}: other classes than those of the run: class {number} is {found!r}, in the run {wanted!r}")
+        raise RunError(
+            f"{run}: other classes than those of the run: class {number} is {found!r}, in the run {wanted!r}"
+        )
     if dataset.shape != state.image:
         found, wanted = ("x".join(map(str, shape)) for shape in (dataset.shape, state.image))
         raise RunError(f"{run}: the images are {found}, those of the run are {wanted} (CxHxW)")

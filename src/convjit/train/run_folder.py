@@ -1,11 +1,11 @@
 """The folder of a run.
 
-    net.cfg, params.cfg      as given; with --set, as it was trained, and net.given.cfg, params.given.cfg beside them
-    run.json                 settings, versions, data
-    metrics.jsonl            one object per report: step, epoch, train_loss, train_error, images_per_s, and where tested
-                             test_loss, test_error
-    checkpoints/             see checkpoint.py
-    run.lock                 who works on it
+net.cfg, params.cfg      as given; with --set, as it was trained, and net.given.cfg, params.given.cfg beside them
+run.json                 settings, versions, data
+metrics.jsonl            one object per report: step, epoch, train_loss, train_error, images_per_s, and where tested
+                         test_loss, test_error
+checkpoints/             see checkpoint.py
+run.lock                 who works on it
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class RunFolder:
         if not path.is_dir():
             raise RunError(f"{path}: no such folder; a run is the folder that 'convjit train' has made")
         if not (path / "run.json").is_file():
-            raise RunError(f"{path}: holds no run (run.json is missing); a run is the folder that 'convjit train' has made")
+            raise RunError(
+                f"{path}: holds no run (run.json is missing); a run is the folder that 'convjit train' has made"
+            )
         return folder
 
     def lock(self) -> Lock:

@@ -1,0 +1,101 @@
+"""Tables of what was measured: benchmark, gradient check, test, predictions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from convjit.data.stream import shown
+from convjit.show.console import Screen, percent
+from convjit.train.benchmark import BenchResult
+from convjit.train.evaluate import Prediction, TestResult
+from convjit.train.gradient_check import ArrayCheck, GradientCheck
+
+__all__ = [
+    "bench_record",
+    "prediction_record",
+    "print_json",
+    "show_bench",
+    "show_check",
+    "show_prediction",
+    "show_test",
+    "test_record",
+]
+
+_TOP = 5
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One line for machines."""
+    print(json.dumps(record), flush=True)
+
+
+def bench_record(result: BenchResult) -> dict[str, Any]:
+    """The benchmark for machines."""
+    keys = ("name", "op", "ms", "gflops", "share")
+    launches = [{key: getattr(launch, key) for key in keys} for launch in result.launches]
+    values = {key: getattr(result, key) for key in ("images_per_s", "ms", "gflops", "peak_gflops")}
+    return {**values, "launches": launches}
+
+
+def show_bench(screen: Screen, result: BenchResult) -> None:
+    """The benchmark: a row per launch, then the step as a whole."""
+    table = screen.table("launch", "op", ">ms", ">GFLOP/s", ">GB/s", ">of peak")
+    for one in result.launches:
+        flops = (
+            (f"{one.gflops:.1f}", "", f"{100 * one.share:.0f} %") if one.share >= 0.005 else ("", f"{one.gbps:.1f}", "")
+        )
+        table.add_row(one.name, one.op, f"{one.ms:.3f}", *flops)
+    screen.show(table)
+    peak = f"{result.peak_gflops:.0f} GFLOP/s"
+    share = percent(result.gflops / result.peak_gflops) if result.peak_gflops else "?"
+    screen.line(
+        f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images, "
+        f"{result.gflops:.0f} GFLOP/s, {share} of the peak of {peak} measured with {result.threads} threads"
+    )
+
+
+def show_check(screen: Screen, result: GradientCheck) -> None:
+    """The gradient check: a row per array, then the verdict."""
+    table = screen.table("array", ">relative error", ">checked", ">of", ">at kinks", "")
+    for one in result.arrays:
+        error = f"{one.relative_error:.1e}" if one.checked else "?"
+        table.add_row(one.name, error, f"{one.checked}", f"{one.elements}", f"{one.rejected}", _verdict(one))
+    screen.show(table)
+    failed = [one.name for one in result.arrays if not one.passed]
+    short = "; time did not allow all elements" if result.cut_short else ""
+    verdict = f"{len(failed)} of {len(result.arrays)} gradients are wrong" if failed else "every gradient is right"
+    screen.line(f"{verdict} ({result.seconds:.1f} s{short})")
+
+
+def _verdict(one: ArrayCheck) -> str:
+    if one.passed:
+        return "right"
+    if not one.checked:
+        return "could not be checked"
+    return f"WRONG at {list(one.worst_index)}: numeric {one.numeric:.6g}, ours {one.analytic:.6g}"
+
+
+def test_record(run: str, result: TestResult) -> dict[str, Any]:
+    """A test for machines; the error is 0 to 1."""
+    found = {"run": run, "step": result.step, "images": result.images}
+    return {**found, "test_error": result.error, "test_loss": result.loss}
+
+
+def show_test(screen: Screen, result: TestResult) -> None:
+    """A test."""
+    trained = f"{result.images:,} images, after {result.step:,} steps of training"
+    screen.line(f"test error {percent(result.error)}, loss {result.loss:.4f} ({trained})")
+
+
+def prediction_record(found: Prediction) -> dict[str, Any]:
+    """A prediction for machines, the most probable class first."""
+    top = [{"class": name, "probability": probability} for name, probability in found.top(_TOP)]
+    return {"image": found.image, "classes": top}
+
+
+def show_prediction(screen: Screen, found: Prediction) -> None:
+    """A prediction: the image, and its most probable classes."""
+    screen.line(shown(found.image))
+    for name, probability in found.top(_TOP):
+        screen.line(f"  {100 * probability:6.2f} %  {shown(name)}")

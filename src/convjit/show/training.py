@@ -1,0 +1,109 @@
+"""A training as the command shows it: the plan, live progress, a line per epoch."""
+
+from __future__ import annotations
+
+import time
+
+from convjit.graph import counts
+from convjit.runtime import Executor
+from convjit.show.console import Bar, Screen, count, duration, megabytes, percent
+from convjit.show.net import Memory, show_layers, show_memory
+from convjit.train.job import Job, Notes
+from convjit.train.sums import Sums
+from convjit.train.trainer import Trainer
+from convjit.train.watch import Report, Result, Watcher
+
+__all__ = ["TrainingView", "notes_on", "show_result"]
+
+
+def notes_on(screen: Screen, bar: Bar) -> Notes:
+    """What is heard while data are opened, on a screen."""
+    return Notes(
+        screen.warn,
+        lambda done, total: bar.update("reading images", done, total),
+        lambda done, total: bar.update(f"downloading {megabytes(total)}", done, total),
+    )
+
+
+class TrainingView(Watcher):
+    """A watcher that prints."""
+
+    def __init__(self, screen: Screen, bar: Bar) -> None:
+        self._screen, self._bar = screen, bar
+        self._trainer: Trainer | None = None
+        self._first = self._total = self._epochs = self._steps_per_epoch = 0
+        self._recent = Sums()
+        self._began = self._epoch_began = self._shown = 0.0
+
+    def planned(self, job: Job) -> None:
+        self._bar.close()
+        data, where = job.dataset, f"{job.dataset.name}: " if job.dataset.name else ""
+        shape = "x".join(map(str, data.shape))
+        self._screen.line(f"net {job.name}, {count(job.net.parameters)} parameters")
+        show_layers(self._screen, job.net, counts(job.net))
+        self._screen.line(
+            f"data {where}{len(data.train):,} + {len(data.test):,} images of {shape}, {len(data.classes)} classes"
+        )
+
+    def compiling(self, done: int, total: int) -> None:
+        self._bar.update("compiling kernels", done, total, f"{done} of {total}")
+
+    def starting(self, trainer: Trainer) -> None:
+        self._bar.close()
+        job, session = trainer.job, trainer.session
+        train, test = session.executor("train"), session.executor("test")
+        images = sum(part.pixels.nbytes for part in (job.dataset.train, job.dataset.test))
+        testing = test.plan.arena + test.plan.transfer + _scratch(test)
+        others = f"; testing {megabytes(testing)}, images {megabytes(images)}"
+        show_memory(self._screen, Memory.of(train.plan, _scratch(train)), job.batch, others=others)
+        threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
+        self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
+        self._first, self._total = trainer.state().step, job.steps
+        self._epochs, self._steps_per_epoch = job.epochs, job.steps_per_epoch
+        if self._first:
+            self._screen.line(f"going on after step {self._first} of {self._total}")
+        self._began = self._epoch_began = self._shown = time.monotonic()
+
+    def step(self, step: int, sums: Sums) -> None:
+        self._recent += sums
+        if not self._screen.live or not self._bar.due():
+            return
+        now = time.monotonic()
+        rate = self._recent.images / max(now - self._shown, 1e-9)
+        left = (now - self._began) / (step - self._first) * (self._total - step)
+        recent = f"loss {self._recent.mean_loss:.4f}  error {percent(self._recent.mean_error)}"
+        note = f"{recent}  {rate:,.0f} images/s  {duration(left)} left"
+        epoch = min((step - 1) // self._steps_per_epoch + 1, self._epochs)
+        self._bar.update(f"epoch {epoch}/{self._epochs}", step, self._total, note)
+        self._recent, self._shown = Sums(), now
+
+    def report(self, report: Report, epoch: Sums) -> None:
+        if report.step % self._steps_per_epoch:
+            return
+        done, now = report.step // self._steps_per_epoch, time.monotonic()
+        width = len(str(self._epochs))
+        text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
+        if report.test_error is not None:
+            text += f"  test {percent(report.test_error):>7}"
+        left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
+        text += f"  {report.images_per_s:,.0f} images/s  {now - self._epoch_began:.1f} s"
+        self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))
+        self._epoch_began = now
+
+    def ended(self) -> None:
+        self._bar.close()
+
+
+def _scratch(executor: Executor) -> int:
+    return executor.scratch_bytes * executor.threads
+
+
+def show_result(screen: Screen, result: Result) -> None:
+    """The last lines of a training."""
+    if result.interrupted:
+        screen.line(f"stopped after step {result.step}; go on with: convjit train --resume {result.run}")
+        return
+    if result.test_error is not None and result.test_loss is not None:
+        screen.line(f"test error {percent(result.test_error)}, loss {result.test_loss:.4f}, {duration(result.seconds)}")
+    screen.line(f"run {result.run}")
+    screen.line(f"try it: convjit predict {result.run} IMAGE")

@@ -1,0 +1,94 @@
+"""Rewrites keep the meaning of programs, and give halos as wide as somebody asks."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from layer_samples import net_of
+from steps import contents, random_net, run_reference
+
+from convjit.graph import lower
+from convjit.graph.lower import Mode
+from convjit.layers import Conv, Fc
+from convjit.ops import NO_HALO, ClearHalo, ConvForward, FcForward, Maps, NeuronForward, SoftmaxLogregBackward
+from convjit.program import Program, Role, check
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+SEEDS = range(40)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_nets_mean_the_same(seed: int) -> None:
+    net = random_net(seed)
+    for mode in MODES:
+        plain, rewritten = (lower(net, 5, mode, rewrite=rewrite) for rewrite in (False, True))
+        given = contents(plain, seed)
+        assert set(given) == set(contents(rewritten, seed))
+        expected, found = run_reference(plain, given, steps=2), run_reference(rewritten, given, steps=2)
+        assert set(found) == set(expected)
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-12, err_msg=f"{mode}: {name}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_halos_are_as_wide_as_somebody_asks(seed: int) -> None:
+    for mode in MODES:
+        program = lower(random_net(seed), 3, mode)
+        asked = {name: NO_HALO for name in program.buffers()}
+        for launch in program.launches:
+            for operand, buffer in launch.buffers.items():
+                asked[buffer.name] = asked[buffer.name].union(launch.op.reach(operand))
+        assert {name: buffer.halo for name, buffer in program.buffers().items()} == asked
+        assert check(program) is program
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_halos_are_cleared_before_the_first_use(seed: int) -> None:
+    program = lower(random_net(seed), 3)
+    used: set[str] = set()
+    cleared: set[str] = set()
+    for launch in program.launches:
+        for buffer in launch.buffers.values():
+            if isinstance(launch.op, ClearHalo):
+                assert buffer.name not in used
+                cleared.add(buffer.name)
+            assert buffer.halo == NO_HALO or buffer.name in cleared, f"{launch.name} uses {buffer.name} too soon"
+            used.add(buffer.name)
+
+
+def launches_of(program: Program, kind: type) -> list[str]:
+    return [launch.name for launch in program.launches if isinstance(launch.op, kind)]
+
+
+def test_neurons_go_into_the_layer_that_feeds_them() -> None:
+    net = net_of(Conv("conv", "data", filters=2, filter_size=3, neuron="relu"), Fc("fc", "conv", outputs=3, neuron="abs"))
+    forward = lower(net, 4, "test")
+    assert launches_of(forward, NeuronForward) == []
+    # The slope of abs is that of its input, which therefore has to stay.
+    training = lower(net, 4, "train")
+    assert launches_of(training, NeuronForward) == ["fc_neuron.forward"]
+    fused = {launch.name: launch.op for launch in training.launches}
+    conv, fc = fused["conv.forward"], fused["fc.forward"]
+    assert isinstance(conv, ConvForward) and str(conv.neuron) == "relu"
+    assert isinstance(fc, FcForward) and fc.neuron is None
+
+
+def test_a_sum_of_inputs_is_not_cut_by_a_neuron() -> None:
+    net = net_of(Fc("a", "data", outputs=3), Fc("both", "data, a", outputs=4, neuron="relu"))
+    assert launches_of(lower(net, 4), NeuronForward) == ["both_neuron.forward"]
+
+
+def test_softmax_and_cost_become_a_difference() -> None:
+    assert launches_of(lower(net_of(), 4), SoftmaxLogregBackward) == ["probs.backward"]
+
+
+def test_working_in_place_saves_memory() -> None:
+    net = net_of(Conv("conv", "data", filters=2, filter_size=3, neuron="abs"), Fc("fc", "conv", outputs=3, neuron="square"))
+    plain, rewritten = (lower(net, 4, "test", rewrite=rewrite) for rewrite in (False, True))
+    maps = [
+        sum(isinstance(buffer.operand, Maps) and buffer.role is Role.ARENA for buffer in program.buffers().values())
+        for program in (plain, rewritten)
+    ]
+    assert maps[1] < maps[0]
