@@ -19,9 +19,9 @@ __version__ = "0.1.0"
 from convjit.train.api import load, predict, test, train
 
 if TYPE_CHECKING:
-    from convjit import layers
     from convjit.cfg import load_net
-    from convjit.data import Dataset, from_arrays, open_dataset, sample
+    from convjit.data import Dataset, from_arrays, open_dataset
+    from convjit.data.sample import sample
     from convjit.errors import ConvjitError
     from convjit.graph import Net, Recipe
 

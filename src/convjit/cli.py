@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +20,7 @@ from convjit.errors import ConvjitError, near
 
 if TYPE_CHECKING:
     from convjit.graph import Net, Recipe
-    from convjit.show.console import Screen
+    from convjit.show.console import Bar, Screen
 
 __all__ = ["main"]
 
@@ -58,7 +60,7 @@ _threads = click.option("--threads", type=click.IntRange(1, 1024), help="Threads
 _json = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 
 
-@commands.command()
+@commands.command(short_help="Train a net.")
 @click.argument("net", metavar="[NET]", required=False)
 @_params
 @click.option("--data", metavar="PATH", help="Images: a folder or an archive.  [default: what the recipe names]")
@@ -87,20 +89,15 @@ def train(
 
     Ctrl-C stops after the current step and keeps everything; --resume goes on from there, bit for bit.
     """
-    from convjit.show.console import Bar
     from convjit.show.results import print_json
     from convjit.show.training import TrainingView, notes_on, show_result
     from convjit.train.api import carry_out
 
-    screen = _screen(as_json)
-    bar = Bar(screen)
-    try:
+    with _display(as_json) as (screen, bar):
         result = carry_out(
             net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, threads=threads,
             out=out, resume=resume, watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
         )  # fmt: skip
-    finally:
-        bar.close()
     show_result(screen, result)
     if result.interrupted:
         return 128 + result.interrupted
@@ -109,67 +106,58 @@ def train(
     return 0
 
 
-@commands.command()
+@commands.command(short_help="Test a trained net.")
 @click.argument("run", metavar="RUN")
 @click.option("--data", metavar="PATH", help="Images: a folder or an archive.  [default: those of the run]")
 @_threads
 @_json
 def test(run: str, data: str | None, threads: int | None, as_json: bool) -> None:
-    """Test a trained net on the test images."""
-    from pathlib import Path
-
-    from convjit.show.console import Bar
+    """Test a trained net on the test images of its data, or of others with the same classes."""
     from convjit.show.results import print_json, show_test, test_record
     from convjit.show.training import notes_on
     from convjit.train.evaluate import Run
 
-    screen = _screen(as_json)
-    bar = Bar(screen)
-
-    def compiling(done: int, total: int) -> None:
-        bar.update("compiling kernels", done, total)
-
-    try:
-        with Run.load(Path(run), threads=threads, warn=screen.warn, progress=compiling) as loaded:
-            result = loaded.test(loaded.open_data(data, notes_on(screen, bar)))
-    finally:
-        bar.close()
+    with (
+        _display(as_json) as (screen, bar),
+        Run.load(run, threads=threads, warn=screen.warn, progress=bar.compiling) as loaded,
+    ):
+        result = loaded.test(loaded.open_data(data, notes_on(screen, bar)))
     if as_json:
         print_json(test_record(run, result))
     else:
         show_test(screen, result)
 
 
-@commands.command()
+@commands.command(short_help="Say what a trained net sees in images.")
 @click.argument("run", metavar="RUN")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @_threads
 @_json
 def predict(run: str, images: tuple[str, ...], threads: int | None, as_json: bool) -> int:
-    """Say what a trained net sees in images. Files that cannot be used are named; the others are still looked at."""
-    from pathlib import Path
+    """Say what a trained net sees in images.
 
-    from convjit.errors import DataError
+    Files that cannot be used are named, and the others still looked at; the exit code is 1 then.
+    """
     from convjit.show.results import prediction_record, print_json, show_prediction
     from convjit.train.evaluate import Run
 
-    screen, failed = _screen(as_json), False
-    with Run.load(Path(run), threads=threads, warn=screen.warn) as loaded:
-        for image in images:
-            try:
-                found = loaded.predict_file(image)
-            except DataError as error:
-                _complain(str(error))
-                failed = True
-                continue
-            if as_json:
+    code = 0
+    with (
+        _display(as_json) as (screen, bar),
+        Run.load(run, threads=threads, warn=screen.warn, progress=bar.compiling) as loaded,
+    ):
+        for found in loaded.predict_files(images):
+            if isinstance(found, ConvjitError):
+                _complain(str(found))
+                code = found.exit_code
+            elif as_json:
                 print_json(prediction_record(found))
             else:
                 show_prediction(screen, found)
-    return DataError.exit_code if failed else 0
+    return code
 
 
-@commands.command()
+@commands.command(short_help="Show a net: layers, shapes, operations, memory.")
 @_net
 @_params
 @_batch
@@ -180,19 +168,19 @@ def net(net: str, params: str | None, batch: int | None, program: bool, as_json:
     from convjit.show.net import NetView, show_layers, show_memory
     from convjit.show.results import print_json
 
-    screen = _screen(as_json)
-    found, recipe = _load(net, params, screen)
-    view = NetView.of(found, batch or recipe.minibatch)
-    if as_json:
-        print_json(view.record() | ({"program": view.program.text()} if program else {}))
-        return
-    show_layers(screen, found, view.counts)
-    show_memory(screen, view.memory, view.batch)
+    with _display(as_json) as (screen, _):
+        found, recipe = _load(net, params, screen)
+        view = NetView.of(found, batch or recipe.minibatch)
+        if as_json:
+            print_json(view.record() | ({"program": view.program.text()} if program else {}))
+            return
+        show_layers(screen, found, view.counts)
+        show_memory(screen, view.memory, view.batch)
     if program:
         click.echo(view.program.text(), nl=False)
 
 
-@commands.command()
+@commands.command(short_help="Measure a training step and each of its launches.")
 @_net
 @_params
 @_batch
@@ -200,61 +188,49 @@ def net(net: str, params: str | None, batch: int | None, program: bool, as_json:
 @click.option("--dtype", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Type of the numbers.")
 @_json
 def bench(net: str, params: str | None, batch: int | None, threads: int | None, dtype: str, as_json: bool) -> None:
-    """Measure a training step, each launch of it, and this machine's peak."""
-    from convjit.show.console import Bar
+    """Measure a training step on random data, each of its launches, and this machine's peak."""
     from convjit.show.results import bench_record, print_json, show_bench
     from convjit.train.benchmark import benchmark
 
-    screen = _screen(as_json)
-    bar = Bar(screen)
-    found, recipe = _load(net, params, screen)
-
-    def compiling(done: int, total: int) -> None:
-        bar.update("compiling kernels", done, total)
-        if done == total:
-            bar.close()
-
-    try:
-        result = benchmark(found, batch or recipe.minibatch, threads, progress=compiling)
-    finally:
-        bar.close()
+    with _display(as_json) as (screen, bar):
+        found, recipe = _load(net, params, screen)
+        result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
     else:
         show_bench(screen, result)
 
 
-@commands.command("check-grads")
+@commands.command("check-grads", short_help="Check every gradient of a net.")
 @_net
 @_params
 def check_grads(net: str, params: str | None) -> int:
     """Compare every gradient with differences, in double precision. The exit code is 1 if one is wrong."""
-    from convjit.show.console import Bar
     from convjit.show.results import show_check
     from convjit.train.gradient_check import check_gradients
 
-    screen = _screen(False)
-    bar = Bar(screen)
-    found, _ = _load(net, params, screen)
-    total, done = len(found.learned()) + 1, 0
-
-    def checked(array: Any) -> None:
-        nonlocal done
-        done += 1
-        bar.update("checking gradients", min(done, total), total, array.name)
-
-    try:
-        result = check_gradients(found, progress=checked)
-    finally:
-        bar.close()
+    with _display(False) as (screen, bar):
+        found, _ = _load(net, params, screen)
+        checked = count(1)
+        arrays = len(found.learned()) + 1
+        result = check_gradients(
+            found, progress=lambda array: bar.update("checking gradients", next(checked), arrays, array.name)
+        )
     show_check(screen, result)
     return 0 if result.passed else 1
 
 
-def _screen(as_json: bool) -> Screen:
-    from convjit.show.console import Screen
+@contextmanager
+def _display(as_json: bool) -> Iterator[tuple[Screen, Bar]]:
+    """A screen, and a bar that is taken away at the end."""
+    from convjit.show.console import Bar, Screen
 
-    return Screen(error=as_json)
+    screen = Screen(error=as_json)
+    bar = Bar(screen)
+    try:
+        yield screen, bar
+    finally:
+        bar.close()
 
 
 def _load(net: str, params: str | None, screen: Screen) -> tuple[Net, Recipe]:
@@ -274,11 +250,12 @@ def main(args: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *rest: print(f"warning: {message}", file=sys.stderr)
         try:
-            code = commands.main(args, standalone_mode=False, obj=options)
+            code = commands.main(args, prog_name="convjit", standalone_mode=False, obj=options)
             sys.stdout.flush()
             return int(code or 0)
         except click.ClickException as error:
-            error.show()
+            where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "convjit"
+            _complain(f"{error.format_message()} ({where} --help says more)")
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)

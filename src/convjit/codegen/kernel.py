@@ -42,6 +42,7 @@ class Kernel:
         self._buffers = {}
         for position, buffer in enumerate(buffers):
             place = self.at.gep(table, [ir.Constant(I64, position)], inbounds=True, source_etype=POINTER)
+            # Those that the kernel does not ask for are dropped by LLVM.
             self._buffers[buffer] = self.at.load(place, name=buffer, align=8, typ=POINTER)
 
     # Buffers
@@ -178,6 +179,13 @@ class Kernel:
     def as_floats(self, value: Value) -> Value:
         """The bits of a vector of int32 as float32."""
         return Value(self.at, self.at.bitcast(value.ir, self.vector))
+
+    def prefetch_for_writing(self, pointer: Pointer) -> None:
+        """Ask for the cache line at `pointer`, which is going to be stored to."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
+        name = "llvm.prefetch.p0"
+        function = self.module.globals.get(name) or ir.Function(self.module, kind, name)
+        self.at.call(function, [pointer.ir, *(ir.Constant(I32, number) for number in (1, 3, 1))])
 
     # Arithmetic beyond the operators
 

@@ -17,14 +17,25 @@ from convjit.kernels import (
     reshape,
     softmax,
     update,
+    winograd,
 )
-from convjit.kernels.base import GENERATORS, Generated, Problem, generate, has_kernel
+from convjit.kernels.base import (
+    GENERATORS,
+    Generated,
+    Problem,
+    choose,
+    generate,
+    has_kernel,
+    stages,
+    workspace_bytes,
+)
 
 __all__ = [
     "GENERATORS",
     "Generated",
     "Problem",
     "bias",
+    "choose",
     "conv",
     "conv_weights",
     "copy",
@@ -41,5 +52,8 @@ __all__ = [
     "pool_backward",
     "reshape",
     "softmax",
+    "stages",
     "update",
+    "winograd",
+    "workspace_bytes",
 ]

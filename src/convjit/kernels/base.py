@@ -7,7 +7,7 @@ A generator is a function `generate(k, problem) -> tasks`: it writes the body of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from convjit.codegen.kernel import Kernel
@@ -15,7 +15,28 @@ from convjit.codegen.target import Target
 from convjit.codegen.values import Index, Pointer, Value
 from convjit.ops.base import NO_HALO, Halo, Maps, Op
 
-__all__ = ["GENERATORS", "Generated", "MapsView", "Problem", "generate", "generator", "has_kernel"]
+__all__ = [
+    "ALGORITHMS",
+    "DIRECT",
+    "GENERATORS",
+    "WORKSPACE",
+    "Algorithm",
+    "Generated",
+    "MapsView",
+    "Problem",
+    "algorithm",
+    "choose",
+    "generate",
+    "generator",
+    "has_kernel",
+    "stages",
+    "workspace_bytes",
+]
+
+DIRECT = "direct"
+"""The algorithm that every op has, with one stage and no workspace."""
+WORKSPACE = "workspace"
+"""Buffer that the stages of an algorithm share, behind the operands."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,9 @@ class Problem:
     halos: tuple[tuple[str, Halo], ...]
     """Halo of every operand that has one."""
     target: Target
+    algorithm: str = DIRECT
+    stage: int = 0
+    """Which of the algorithm's kernels; they run one after the other."""
 
     @property
     def blocks(self) -> int:
@@ -46,7 +70,8 @@ class Problem:
     def text(self) -> str:
         """The problem on one line: what a cache is keyed by and what a failure prints."""
         halos = "".join(f" {o}+{h.top},{h.left},{h.bottom},{h.right}" for o, h in self.halos)
-        return f"n{self.batch} {self.op.text()}{halos} @{self.target.name}"
+        how = "" if self.algorithm == DIRECT else f" {self.algorithm}.{self.stage}"
+        return f"n{self.batch} {self.op.text()}{halos}{how} @{self.target.name}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +131,24 @@ class Generated:
 
 
 Generate = Callable[[Kernel, Problem], int]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Another way to compute an op: kernels that run one after the other and hand on what is in the workspace."""
+
+    stages: tuple[Generate, ...]
+    gain: Callable[[Problem], float]
+    """How many times faster than the direct way, by arithmetic alone, so that the choice is the same everywhere; 0 where
+    it is not possible."""
+    workspace: Callable[[Problem], int]
+    """Bytes."""
+
+
 GENERATORS: dict[type[Op], Generate] = {}
+"""The direct algorithm of every op that has a kernel."""
+ALGORITHMS: dict[type[Op], dict[str, Algorithm]] = {}
+"""Other algorithms by name."""
 
 G = TypeVar("G", bound=Generate)
 
@@ -122,6 +164,30 @@ def generator(*ops: type[Op]) -> Callable[[G], G]:
     return register
 
 
+def algorithm(op: type[Op], name: str, way: Algorithm) -> None:
+    """Register another algorithm for an op."""
+    ALGORITHMS.setdefault(op, {})[name] = way
+
+
+def choose(problem: Problem) -> Problem:
+    """The problem with the algorithm that promises most; the same for the same problem, always."""
+    ways = ALGORITHMS.get(type(problem.op), {})
+    gain, name = max([(1.0, DIRECT), *((way.gain(problem), name) for name, way in ways.items())])
+    return replace(problem, algorithm=name if gain > 1 else DIRECT)
+
+
+def stages(problem: Problem) -> list[Problem]:
+    """One problem for every kernel of its algorithm."""
+    if problem.algorithm == DIRECT:
+        return [problem]
+    return [replace(problem, stage=i) for i in range(len(ALGORITHMS[type(problem.op)][problem.algorithm].stages))]
+
+
+def workspace_bytes(problem: Problem) -> int:
+    """Bytes that the kernels of its algorithm share."""
+    return 0 if problem.algorithm == DIRECT else ALGORITHMS[type(problem.op)][problem.algorithm].workspace(problem)
+
+
 def has_kernel(op: Op) -> bool:
     """Whether the op runs natively."""
     return type(op) in GENERATORS
@@ -130,6 +196,9 @@ def has_kernel(op: Op) -> bool:
 def generate(problem: Problem, symbol: str = "") -> Generated:
     """Write the kernel of a problem as a function called `symbol` (by default after its op)."""
     name = symbol or problem.op.kind()
-    k = Kernel(name, problem.op.names, problem.target)
-    tasks = GENERATORS[type(problem.op)](k, problem)
+    k = Kernel(name, (*problem.op.names, WORKSPACE), problem.target)
+    if problem.algorithm == DIRECT:
+        tasks = GENERATORS[type(problem.op)](k, problem)
+    else:
+        tasks = ALGORITHMS[type(problem.op)][problem.algorithm].stages[problem.stage](k, problem)
     return Generated(name, k.finish(), tasks, k.scratch_bytes)

@@ -6,7 +6,7 @@ import ctypes
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
-from convjit.kernels import Problem, has_kernel
+from convjit.kernels import Problem, choose, has_kernel, stages, workspace_bytes
 from convjit.ops.base import NO_HALO
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
 from convjit.runtime.threads import Team, thread_count
 
-__all__ = ["Executor", "LaunchTime"]
+__all__ = ["Executor", "LaunchTime", "kernel_memory", "problem_of"]
+
+WORKSPACE_RANGE = (0, 1)
+"""Stands for the workspace among the addresses of buffers, none of which is 0."""
 
 NdArray = NDArray[Any]
 
@@ -76,37 +79,37 @@ class Executor:
         self._host[buffer.name] = view_of(allocate(size), buffer, batch, lanes)
         return self._host[buffer.name]
 
-    def _problem(self, launch: Launch) -> Problem:
-        halos = tuple((o, launch.buffers[o].halo) for o in launch.op.names if launch.buffers[o].halo != NO_HALO)
-        return Problem(launch.op, self.program.batch, halos, self.target)
-
     def _compile(self, progress: Progress | None) -> None:
+        """Kernels for all launches, and the table: one row per kernel, since an algorithm may have several stages."""
         launches = self.program.launches
-        problems = {i: self._problem(launch) for i, launch in enumerate(launches) if has_kernel(launch.op)}
-        compiled = compile_all(list(problems.values()), workers=thread_count(), progress=progress)
+        problems = [problem_of(launch, self.program.batch, self.target) for launch in launches]
+        kernels = [(i, p) for i, problem in enumerate(problems) if problem for p in stages(problem)]
+        compiled = compile_all([p for _, p in kernels], workers=thread_count(), progress=progress)
         self._loader = Loader()
         self._loader.add(compile_object(driver_text(self.target), self.target))
-        for entry in {compiled[p].symbol: compiled[p] for p in problems.values()}.values():
+        for entry in {entry.symbol: entry for entry in compiled.values()}.values():
             self._loader.add(entry.code)
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 8)
         self._driver = kind(self._loader.address(DRIVER))
 
-        self._table = np.zeros((len(launches), ROW), np.int64)
-        self._pointers: list[NDArray[np.int64]] = []
-        scratch = 0
-        for i, launch in enumerate(launches):
-            addresses = np.array([self._arrays[launch.buffers[o].name].ctypes.data for o in launch.op.names], np.int64)
-            self._pointers.append(addresses)
-            if i in problems:
-                entry = compiled[problems[i]]
-                self._table[i, :3] = self._loader.address(entry.symbol), entry.tasks, addresses.ctypes.data
-                scratch = max(scratch, entry.scratch_bytes)
-        self._table[:, 3] = _barriers(self.program, self._arrays)
-        self.scratch_bytes = -(-max(scratch, 1) // 4096) * 4096
+        self.scratch_bytes, self.workspace_bytes = kernel_memory(problems, compiled)
+        self._workspace = allocate(self.workspace_bytes)
         self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
-        self._state = np.zeros((len(launches) + 1) * STATE_STRIDE + LINE, np.int64)
-        self._ticks = np.zeros(len(launches) + 1, np.int64)
+        self._pointers = [self._addresses(launch) for launch in launches]
+        self._table = np.zeros((len(kernels), ROW), np.int64)
+        waits = _barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in problems])
+        for row, (i, problem) in zip(self._table, kernels, strict=True):
+            entry = compiled[problem]
+            wait = waits[i] or problem.stage > 0
+            row[:] = self._loader.address(entry.symbol), entry.tasks, self._pointers[i].ctypes.data, wait
+        self._rows = np.searchsorted([i for i, _ in kernels], np.arange(len(launches) + 1))
+        self._state = np.zeros((len(kernels) + 1) * STATE_STRIDE + LINE, np.int64)
+        self._ticks = np.zeros(len(kernels) + 1, np.int64)
         self._give_way = _give_way()
+
+    def _addresses(self, launch: Launch) -> NDArray[np.int64]:
+        arrays = [*(self._arrays[launch.buffers[o].name] for o in launch.op.names), self._workspace]
+        return np.array([array.ctypes.data for array in arrays], np.int64)
 
     def _cut(self) -> list[tuple[int, int, bool]]:
         """(first, last, native) runs of launches; an op without a kernel goes through its reference."""
@@ -130,7 +133,7 @@ class Executor:
         """One step."""
         for first, last, native in self._segments:
             if native:
-                self._native(self._table, first, last, ticks=False)
+                self._native(self._table, int(self._rows[first]), int(self._rows[last]), ticks=False)
             else:
                 self._reference(self.program.launches[first])
 
@@ -147,9 +150,12 @@ class Executor:
         self._team.run(call)
 
     def _reference(self, launch: Launch) -> None:
-        arrays = {o: self.read(launch.buffers[o].name) for o in launch.read_operands()}
+        # Over whole blocks, as kernels work: what later launches sum up must be right in lanes without an image too.
+        images = -(-self.program.batch // self.target.lanes) * self.target.lanes
+        stored = {o: (self._arrays[b.name], b) for o, b in launch.buffers.items()}
+        arrays = {o: from_lanes(*stored[o], images) for o in launch.read_operands()}
         for operand, value in launch.op.run(arrays).items():
-            self.write(launch.buffers[operand].name, value)
+            to_lanes(value, *stored[operand])
 
     def profile(self) -> list[LaunchTime]:
         """One step with a barrier after every launch; the wall time of each."""
@@ -160,7 +166,7 @@ class Executor:
         start = time.perf_counter()
         self._native(table, 0, len(table), ticks=True)
         seconds = time.perf_counter() - start
-        ticks = np.diff(self._ticks).astype(np.float64)
+        ticks = np.diff(self._ticks[self._rows]).astype(np.float64)
         scale = seconds / max(ticks.sum(), 1)
         return [LaunchTime(launch, t * scale) for launch, t in zip(self.program.launches, ticks, strict=True)]
 
@@ -181,7 +187,7 @@ class Executor:
 
     def memory_bytes(self) -> int:
         """Everything that this executor and its store hold for the program."""
-        return self.plan.total + self.scratch_bytes * self.threads
+        return self.plan.total + self.workspace_bytes + self.scratch_bytes * self.threads
 
     def close(self) -> None:
         """End the threads."""
@@ -194,8 +200,27 @@ class Executor:
         self.close()
 
 
-def _barriers(program: Program, arrays: Mapping[str, NdArray]) -> list[int]:
-    """1 for a launch that must wait for all before it: where their memory meets, and one of them writes."""
+def problem_of(launch: Launch, batch: int, target: Target) -> Problem | None:
+    """What is asked of a kernel for a launch, with the algorithm chosen; None where the reference has to do."""
+    if not has_kernel(launch.op):
+        return None
+    halos = tuple((o, launch.buffers[o].halo) for o in launch.op.names if launch.buffers[o].halo != NO_HALO)
+    return choose(Problem(launch.op, batch, halos, target))
+
+
+def kernel_memory(problems: Iterable[Problem | None], scratch: Mapping[Problem, Any]) -> tuple[int, int]:
+    """(each thread's scratch, the shared workspace) in bytes; `scratch` has a `scratch_bytes` for every stage."""
+    found = [p for p in problems if p]
+    private = max((scratch[stage].scratch_bytes for p in found for stage in stages(p)), default=0)
+    shared = max((workspace_bytes(p) for p in found), default=0)
+    return -(-max(private, 1) // 4096) * 4096, -(-shared // 4096) * 4096
+
+
+def _barriers(program: Program, arrays: Mapping[str, NdArray], workspaces: Sequence[bool]) -> list[int]:
+    """1 for a launch that must wait for all before it: where their memory meets, and one of them writes.
+
+    Launches that use the workspace, as `workspaces` says, meet there.
+    """
     flags: list[int] = []
     reads: list[tuple[int, int]] = []
     writes: list[tuple[int, int]] = []
@@ -206,8 +231,10 @@ def _barriers(program: Program, arrays: Mapping[str, NdArray]) -> list[int]:
     def meet(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> bool:
         return any(a < d and c < b for a, b in some for c, d in others)
 
-    for launch in program.launches:
+    for launch, shares in zip(program.launches, workspaces, strict=True):
         read, written = ranges(launch.read), ranges(launch.written)
+        if shares:
+            written.append(WORKSPACE_RANGE)
         wait = meet(written, reads + writes) or meet(read, writes)
         if wait:
             reads, writes = [], []

@@ -21,10 +21,14 @@ LARGE = 2 << 20
 
 def allocate(size: int) -> NDArray[np.uint8]:
     """`size` zeroed bytes from the start of a page, on large pages where the system gives them."""
-    pages = mmap.mmap(-1, max(size, 1))
-    if size >= LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, np.uint8, size)
+    if size < LARGE // 8 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8, size)
+    # Private pages: shared ones, which are the default, are never large. Whole ones, or the system gives small ones.
+    room = -(-size // LARGE) * LARGE
+    pages = mmap.mmap(-1, room + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    memory = np.frombuffer(pages, np.uint8)
+    return memory[-memory.ctypes.data % LARGE :][:size]
 
 
 def view_of(memory: NDArray[np.uint8], buffer: Buffer, batch: int, lanes: int) -> NdArray:

@@ -45,7 +45,7 @@ class Screen:
         """A table of plain text; columns whose name starts with > are set to the right."""
         table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
         for column in columns:
-            table.add_column(column.removeprefix(">"), justify="right" if column[0] == ">" else "left", no_wrap=True)
+            table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
         return table
 
     def show(self, table: Table) -> None:
@@ -80,6 +80,12 @@ class Bar:
             self._progress.update(self._task, description=label, completed=done, total=total, note=note)
             self._progress.refresh()
         self._refreshed = now
+
+    def compiling(self, done: int, total: int) -> None:
+        """So many of so many kernels are compiled."""
+        self.update("compiling kernels", done, total, f"{done} of {total}")
+        if done == total:
+            self.close()
 
     def due(self) -> bool:
         """Whether an update would be seen: asked before a costly note is made."""

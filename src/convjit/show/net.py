@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convjit.codegen.target import host_target
 from convjit.graph import LayerCounts, Net, counts, lower
 from convjit.layers import Inner
-from convjit.program import Plan, Program, plan
+from convjit.program import Plan, Program
 from convjit.runtime import thread_count
-from convjit.runtime.scratch import scratch_bytes
+from convjit.runtime.planned import planned
 from convjit.show.console import Screen, count, megabytes
 
 __all__ = ["Memory", "NetView", "show_layers", "show_memory"]
@@ -51,9 +50,10 @@ class NetView:
     @classmethod
     def of(cls, net: Net, batch: int) -> NetView:
         """Plan a net; nothing is compiled."""
-        program, target = lower(net, batch, "train"), host_target()
-        scratch = scratch_bytes(program, target) * thread_count()
-        return cls(net, batch, counts(net), program, Memory.of(plan(program, target.lanes), scratch))
+        program = lower(net, batch, "train")
+        plan, scratch, workspace = planned(program)
+        memory = Memory.of(plan, scratch * thread_count() + workspace)
+        return cls(net, batch, counts(net), program, memory)
 
     def record(self) -> dict[str, Any]:
         """For machines; operations are those of one image."""

@@ -9,8 +9,8 @@ from convjit.runtime import Executor
 from convjit.show.console import Bar, Screen, count, duration, megabytes, percent
 from convjit.show.net import Memory, show_layers, show_memory
 from convjit.train.job import Job, Notes
+from convjit.train.session import Session
 from convjit.train.sums import Sums
-from convjit.train.trainer import Trainer
 from convjit.train.watch import Report, Result, Watcher
 
 __all__ = ["TrainingView", "notes_on", "show_result"]
@@ -30,12 +30,13 @@ class TrainingView(Watcher):
 
     def __init__(self, screen: Screen, bar: Bar) -> None:
         self._screen, self._bar = screen, bar
-        self._trainer: Trainer | None = None
+        self._job: Job | None = None
         self._first = self._total = self._epochs = self._steps_per_epoch = 0
         self._recent = Sums()
         self._began = self._epoch_began = self._shown = 0.0
 
     def planned(self, job: Job) -> None:
+        self._job = job
         self._bar.close()
         data, where = job.dataset, f"{job.dataset.name}: " if job.dataset.name else ""
         shape = "x".join(map(str, data.shape))
@@ -46,11 +47,12 @@ class TrainingView(Watcher):
         )
 
     def compiling(self, done: int, total: int) -> None:
-        self._bar.update("compiling kernels", done, total, f"{done} of {total}")
+        self._bar.compiling(done, total)
 
-    def starting(self, trainer: Trainer) -> None:
+    def starting(self, session: Session, step: int) -> None:
         self._bar.close()
-        job, session = trainer.job, trainer.session
+        job = self._job
+        assert job is not None
         train, test = session.executor("train"), session.executor("test")
         images = sum(part.pixels.nbytes for part in (job.dataset.train, job.dataset.test))
         testing = test.plan.arena + test.plan.transfer + _scratch(test)
@@ -58,7 +60,7 @@ class TrainingView(Watcher):
         show_memory(self._screen, Memory.of(train.plan, _scratch(train)), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
-        self._first, self._total = trainer.state().step, job.steps
+        self._first, self._total = step, job.steps
         self._epochs, self._steps_per_epoch = job.epochs, job.steps_per_epoch
         if self._first:
             self._screen.line(f"going on after step {self._first} of {self._total}")

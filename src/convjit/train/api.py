@@ -42,8 +42,9 @@ def train(
 
     `net` is the name of a net that comes with convjit, the path of a .cfg file, or a `Net` (then with a `recipe`);
     `data` a path or a `Dataset`, by default what the net's recipe names. `set` changes options of the files,
-    "LAYER.KEY=VALUE". Epochs and batch default to the recipe's, the seed to 1, threads to what the machine allows, `out`
-    to a new folder in "runs". `resume` goes on with a run's folder; then only data, epochs and threads may be given.
+    "LAYER.KEY=VALUE". Epochs and batch default to the recipe's, the seed to 1, threads to what the machine allows,
+    `out` to a new folder in "runs". `resume` goes on with a run's folder; then only data, epochs and threads may be
+    given.
     Ctrl-C writes a checkpoint before KeyboardInterrupt comes. Raises ConvjitError.
     """
     result = carry_out(
@@ -83,7 +84,13 @@ def carry_out(
     with ExitStack() as stack:
         folder = None
         if resume is not None:
-            fixed = {"NET": net, "--params": params, "--set": overrides or None, "--batch": batch, "--seed": seed}
+            fixed: dict[str, object] = {
+                "NET": net,
+                "--params": params,
+                "--set": overrides or None,
+                "--batch": batch,
+                "--seed": seed,
+            }
             fixed |= {"--out": out, "a recipe": recipe}
             if given := [name for name, value in fixed.items() if value is not None]:
                 raise UsageError(
@@ -119,7 +126,7 @@ def load(run: PathLike) -> Run:
     """A trained net, from its run's folder or from one of its checkpoints. Raises RunError."""
     from convjit.train.evaluate import Run
 
-    return Run.load(Path(run))
+    return Run.load(run)
 
 
 def test(run: PathLike, data: PathLike | Dataset | None = None) -> TestResult:

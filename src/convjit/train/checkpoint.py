@@ -4,9 +4,9 @@
         __metadata__   format   "convjit checkpoint 1"
                        state    JSON: net, parameters, position, seed, data, preprocessing, classes (see `State`)
                        sha256   of the whole file, with these 64 digits as zeros
+        mean                   what is taken off the pixels, [C,h,w] of the crop
         <layer>.<array>        learned arrays, float32
         <layer>.<array>.inc    their increments (momentum)
-        mean                   what is taken off the pixels, [C,h,w] of the crop
 
 Reading one executes nothing: the header is JSON, the rest are numbers.
 """
@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from convjit.errors import RunError
 from convjit.train.disk import write_file
-from convjit.train.sums import Sums
+from convjit.train.sums import NO_SUMS, Sums
 
 __all__ = ["Checkpoint", "State", "file_name", "load", "newest", "prune", "save"]
 
@@ -63,9 +63,9 @@ class State:
     mean: str
     target: str
     version: str
-    interval: Sums = Sums()
+    interval: Sums = NO_SUMS
     """Summed since the last report."""
-    epoch: Sums = Sums()
+    epoch: Sums = NO_SUMS
     """Summed since the epoch began."""
     train_loss: float = 0.0
     """Of the last whole epoch, as is the error."""

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -70,7 +71,7 @@ class Run:
         self.net = parse_net(
             state.definition, state.parameters, origins=origins, image=state.image, classes=classes
         ).net
-        mean = dict(checkpoint.arrays()).get("mean")
+        mean = next((array for name, array in checkpoint.arrays() if name == "mean"), None)
         shape = (self.net.input.channels, self.net.input.height, self.net.input.width)
         if mean is None or mean.shape != shape or mean.dtype != np.float32:
             raise RunError(f"{checkpoint.path}: its mean image is missing or has another shape than {list(shape)}")
@@ -80,13 +81,14 @@ class Run:
     @classmethod
     def load(
         cls,
-        path: Path,
+        path: str | os.PathLike[str],
         *,
         threads: int | None = None,
         warn: Callable[[str], None] = lambda text: warnings.warn(text, stacklevel=3),
         progress: CompileProgress | None = None,
     ) -> Run:
         """From a run's folder, or from one of its checkpoints."""
+        path = Path(path)
         checkpoint = load_checkpoint(path) if path.is_file() else newest(RunFolder.open(path).checkpoints, warn)
         return cls(path, checkpoint, threads=threads, progress=progress)
 
@@ -131,14 +133,28 @@ class Run:
 
     def predict_file(self, path: str | os.PathLike[str]) -> Prediction:
         """The prediction for one image file."""
-        return next(self.predict_files([path]))
+        found = next(self.predict_files([path]))
+        if isinstance(found, DataError):
+            raise found
+        return found
 
-    def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction]:
-        """Predictions in order; DataError names a file that cannot be used when its turn comes."""
-        for path in paths:
-            pixels = fit_image(read_image(Path(path)), self.state.image)
-            row = self.predict(pixels[None])[0]
-            yield Prediction(os.fspath(path), self.classes, tuple(float(p) for p in row))
+    def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction | DataError]:
+        """Predictions in order, and in the place of a file that cannot be used the error that says why."""
+        remaining = iter(paths)
+        while some := list(islice(remaining, self.state.batch)):
+            images: list[NDArray[np.uint8] | DataError] = []
+            for path in some:
+                try:
+                    images.append(fit_image(read_image(Path(path)), self.state.image))
+                except DataError as error:
+                    images.append(error)
+            good = [image for image in images if not isinstance(image, DataError)]
+            rows = iter(self.predict(np.stack(good)).tolist() if good else [])
+            for path, image in zip(some, images, strict=True):
+                if isinstance(image, DataError):
+                    yield image
+                else:
+                    yield Prediction(os.fspath(path), self.classes, tuple(next(rows)))
 
     def _ready(self, mode: str) -> Session:
         """The session with the program of this mode compiled and the weights in place."""

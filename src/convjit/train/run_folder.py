@@ -34,7 +34,7 @@ def check_new(out: Path) -> None:
             return
         if not out.is_dir():
             raise RunError(f"{out}: is a file; a run needs a folder")
-        names = sorted(os.listdir(out))
+        names = {path.name for path in out.iterdir()}
     except OSError as error:
         raise RunError(f"{out}: cannot be used: {error.strerror or error}") from None
     if "run.json" in names:

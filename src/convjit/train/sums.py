@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Sums"]
+__all__ = ["NO_SUMS", "Sums"]
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,6 @@ class Sums:
     def mean_error(self) -> float:
         """Share of images with an error."""
         return self.error / max(self.images, 1)
+
+
+NO_SUMS = Sums()

@@ -16,7 +16,7 @@ from typing import Self
 from convjit import __version__
 from convjit.data import Feeder
 from convjit.errors import RunError
-from convjit.train.checkpoint import State, file_name, save
+from convjit.train.checkpoint import State, save
 from convjit.train.disk import need_space
 from convjit.train.initial import initial_weights
 from convjit.train.job import Job
@@ -24,7 +24,7 @@ from convjit.train.record import run_record
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session, mean_of
 from convjit.train.signals import Stop
-from convjit.train.sums import Sums
+from convjit.train.sums import NO_SUMS, Sums
 from convjit.train.watch import Report, Result, Watcher
 
 __all__ = ["Trainer"]
@@ -39,8 +39,8 @@ class _Position:
 
     step: int = 0
     reported: int = 0
-    interval: Sums = Sums()
-    epoch: Sums = Sums()
+    interval: Sums = NO_SUMS
+    epoch: Sums = NO_SUMS
     train_loss: float = 0.0
     train_error: float = 0.0
 
@@ -120,7 +120,7 @@ class Trainer:
         )
         try:
             with Stop() as stop, feeder:
-                self._watcher.starting(self)
+                self._watcher.starting(self.session, position.step)
                 self._loop(folder, feeder, stop)
                 if not stop.asked() and self._tested is None:
                     # A finished run that was resumed.
@@ -224,7 +224,7 @@ class Trainer:
     def _save(self, folder: RunFolder) -> Path:
         if not self.session.finite():
             raise self._diverged("a weight")
-        return save(folder.checkpoints, self.state(), {**self.session.arrays(), "mean": self.session.mean})
+        return save(folder.checkpoints, self.state(), {"mean": self.session.mean, **self.session.arrays()})
 
     def state(self) -> State:
         """What a checkpoint written now would say."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from convjit.train.job import Job
+from convjit.train.session import Session
 from convjit.train.sums import Sums
-
-if TYPE_CHECKING:
-    from convjit.train.job import Job
-    from convjit.train.trainer import Trainer
 
 __all__ = ["Report", "Result", "Watcher"]
 
@@ -69,8 +67,8 @@ class Watcher:
     def compiling(self, done: int, total: int) -> None:
         """So many of so many kernels are compiled."""
 
-    def starting(self, trainer: Trainer) -> None:
-        """Everything is compiled and in place; the first step follows."""
+    def starting(self, session: Session, step: int) -> None:
+        """Everything is compiled and in place; training goes on after `step` steps."""
 
     def step(self, step: int, sums: Sums) -> None:
         """A minibatch is done; called after every one, so it must be quick."""
