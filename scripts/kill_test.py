@@ -24,11 +24,12 @@ LONGEST = 3.0
 
 def child(folder: Path) -> None:
     """Start the run or go on with it, to its end."""
-    from convjit import from_arrays
-    from convjit.layers import Conv, Data, Dropout, Fc, Logreg, Pool, Softmax
-    from convjit.graph import Net
-    from convjit.train.api import carry_out
     import numpy as np
+
+    from convjit import from_arrays
+    from convjit.graph import Net
+    from convjit.layers import Conv, Data, Dropout, Fc, Logreg, Pool, Softmax
+    from convjit.train.api import carry_out
 
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (300, 1, 8, 8), dtype=np.uint8), rng.integers(0, 3, 300)

@@ -51,6 +51,7 @@ neuron=relu
 type=pool
 inputs=conv1
 pool=max
+channels=4
 sizeX=2
 stride=2
 
@@ -103,7 +104,9 @@ coeff=1
 """
 
 
-def tiny_data(seed: int = 0, *, train: int = 200, test: int = 60, classes: tuple[str, ...] = ("a", "b", "c")) -> Dataset:
+def tiny_data(
+    seed: int = 0, *, train: int = 200, test: int = 60, classes: tuple[str, ...] = ("a", "b", "c")
+) -> Dataset:
     """Noise of 8x8 pixels with a bright row for the class; some labels are wrong, so that the loss never ends at 0."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 200, (train + test, 1, 8, 8), dtype=np.uint8)

@@ -22,7 +22,7 @@ from convjit.codegen.jit import Loader, assembly, compile_object
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import TARGETS, Target, runnable_targets
 from convjit.codegen.values import Value
-from convjit.kernels import Generated, Problem, generate
+from convjit.kernels import Generated, Problem, generate, stages, workspace_bytes
 from convjit.ops.base import Halo, Maps, Op, Operand, PerImage
 from convjit.program import Buffer, stored_shape
 
@@ -183,7 +183,6 @@ def run_stored(
 ) -> dict[str, NdArray]:
     """The same, as they lie in memory, halos and lanes without an image included."""
     op = problem.op
-    kernel = compile_kernel(problem)
     buffers: dict[str, Guarded] = {}
     for name, operand in op.operands().items():
         shape = stored_shape(Buffer(name, operand, halo=problem.halo(name)), problem.batch, problem.target.lanes)
@@ -197,11 +196,16 @@ def run_stored(
         assert in_place in op.in_place and problem.halo(source) == problem.halo(target)
         buffers[target] = buffers[source]
     before = {name: buffer.array.copy() for name, buffer in buffers.items()}
-    scratch = Guarded((max(kernel.generated.scratch_bytes, 1),), np.dtype(np.uint8))
-    tasks = list(range(kernel.generated.tasks))
-    random.Random(seed).shuffle(tasks)
-    kernel.call([buffers[name].address for name in op.names], scratch.address, tasks)
-    scratch.check(f"{problem.text()}: scratch")
+    workspace = Guarded((max(workspace_bytes(problem), 1),), np.dtype(np.uint8))
+    for stage in stages(problem):
+        kernel = compile_kernel(stage)
+        scratch = Guarded((max(kernel.generated.scratch_bytes, 1),), np.dtype(np.uint8))
+        tasks = list(range(kernel.generated.tasks))
+        random.Random(seed).shuffle(tasks)
+        addresses = [*(buffers[name].address for name in op.names), workspace.address]
+        kernel.call(addresses, scratch.address, tasks)
+        scratch.check(f"{stage.text()}: scratch")
+    workspace.check(f"{problem.text()}: workspace")
     for name, buffer in buffers.items():
         buffer.check(f"{problem.text()}: {name}")
         _check_untouched(problem, name, before[name], buffer.array, in_place)

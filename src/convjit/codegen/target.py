@@ -45,11 +45,20 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target(
-            "avx512", _X86, "x86-64-v4", "-prefer-256-bit", 16, 32, True, ("avx512f", "avx512bw", "avx512dq", "avx512vl")
+            "avx512",
+            _X86,
+            "x86-64-v4",
+            "-prefer-256-bit",
+            16,
+            32,
+            True,
+            ("avx512f", "avx512bw", "avx512dq", "avx512vl"),
         ),
         Target("avx2", _X86, "x86-64-v3", "", 8, 16, True, ("avx2", "fma"), second_level=256 * 1024),
         Target("sse", _X86, "x86-64", "", 4, 16, False, ("sse2",), second_level=256 * 1024),
-        Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, True, ("neon",), second_level=512 * 1024),
+        Target(
+            "neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, True, ("neon",), second_level=512 * 1024
+        ),
     )
 }
 

@@ -57,9 +57,9 @@ def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
         rows, pixels = -(-outputs // a), -(-columns // b)
         loads = rows * columns + pixels * outputs
         # An add takes 4 cycles, so that fewer than 8 accumulators leave the multipliers waiting.
-        idle = sum(
-            n * m * max(8, p * q) for p, n in near_equal(outputs, a) for q, m in near_equal(columns, b)
-        ) / (outputs * columns)
+        idle = sum(n * m * max(8, p * q) for p, n in near_equal(outputs, a) for q, m in near_equal(columns, b)) / (
+            outputs * columns
+        )
         variants = len(near_equal(outputs, a)) * len(near_equal(columns, b))
         cost = idle + 0.25 * loads / (outputs * columns) + 0.03 * (variants - 1)
         if cost < best_cost - 1e-9:
@@ -213,7 +213,9 @@ def conv_backward_data(k: Kernel, problem: Problem) -> int:
         def finish(value: Value, o: Index, q: Index) -> None:
             dx.store(value, place(o, q))
 
-        source = dy.pointer + dy.index(block, group * s.group_filters, reached // s.stride, (start + s.padding) // s.stride)
+        source = dy.pointer + dy.index(
+            block, group * s.group_filters, reached // s.stride, (start + s.padding) // s.stride
+        )
         correlate(k, c, source, dy, weights + (first_y * s.size + first_v), init, finish)
 
     for first_y in range(s.stride):

@@ -37,7 +37,9 @@ class WeightsTiling:
 def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
     """The tiling for a shape: accumulators, a row of taps and one gradient fill the registers."""
     spare = target.registers - 1
-    taps = next(-(-s.size // parts) for parts in range(1, s.size + 1) if 4 * -(-s.size // parts) <= spare - 3 or parts == s.size)
+    taps = next(
+        -(-s.size // parts) for parts in range(1, s.size + 1) if 4 * -(-s.size // parts) <= spare - 3 or parts == s.size
+    )
     channels = max(1, min(s.group_channels, 4 // taps))
     wide = taps * channels
     most = min(s.group_filters, 8, max(1, (spare - wide) // wide))
@@ -140,7 +142,9 @@ def _walk_patches(
                 with k.loop(0, many_x, name="patch_x") as patch_x:
                     q = patch_x * columns + first_x
                     at = x.index(block, channels, y * s.stride - s.padding, q * s.stride - s.padding)
-                    patch = _Patch(k, s, x, dy, x.pointer + at, dy.pointer + dy.index(block, filters, y, q), rows, columns)
+                    patch = _Patch(
+                        k, s, x, dy, x.pointer + at, dy.pointer + dy.index(block, filters, y, q), rows, columns
+                    )
                     _run_channels(patch, t, height, depth, sums)
                 first_x += columns * many_x
         first_y += rows * many_y

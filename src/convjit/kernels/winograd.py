@@ -3,8 +3,8 @@
     y = A' [ sum over r of (G w G') * (B' x B) ] A         m x m outputs from a tile of 6 x 6 pixels, m + K - 1 = 6
 
 (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.) 36 multiplications make 4x4
-outputs of a 3x3 filter instead of 144, or 2x2 of a 5x5 filter instead of 100. The points are 0, 1, -1, 2, -2 and infinity,
-so that B is the same for both. A lane is an image: the transforms are plain vector code.
+outputs of a 3x3 filter instead of 144, or 2x2 of a 5x5 filter instead of 100. A lane is an image: the transforms are plain
+vector code.
 
 Stage 0 transforms the weights into the workspace, [36][outputs][reduced]. Stage 1 takes a few tiles at a time through
 all three steps, so that what is between them stays in the second-level cache. Where the side is no multiple of m, the last
@@ -14,7 +14,7 @@ Relative error in float32: 2e-6 for 3x3, 3e-6 for 5x5 (36 reduced channels or mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convjit.codegen.kernel import Kernel
@@ -23,54 +23,12 @@ from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, MapsView, Problem, algorithm
 from convjit.kernels.conv import tile_sizes
 from convjit.kernels.neuron import apply_neuron
+from convjit.kernels.winograd_transforms import SIDE, data_transform, output_transform, square, weights_matrix
 from convjit.ops.conv import ConvBackwardData, ConvForward, ConvShape
 
-__all__ = ["NAME", "data_transform", "output_transform", "weights_matrix"]
+__all__ = ["NAME"]
 
 NAME = "winograd"
-SIDE = 6
-POINTS = (0, 1, -1, 2, -2)
-SCALES = (1 / 4, -1 / 6, -1 / 6, 1 / 24, 1 / 24)
-
-
-def weights_matrix(size: int) -> list[list[float]]:
-    """G: a filter of `size` taps at each point, scaled; the last row is infinity's."""
-    rows = [[scale * point**power for power in range(size)] for point, scale in zip(POINTS, SCALES, strict=True)]
-    return [*rows, [0.0] * (size - 1) + [1.0]]
-
-
-def data_transform(k: Kernel, x: Sequence[Value]) -> list[Value]:
-    """B' x for six vectors, in 12 operations."""
-    four, five, two = k.number(4.0), k.number(5.0), k.number(2.0)
-    even, odd = k.fma(-four, x[2], x[4]), k.fma(-four, x[1], x[3])
-    far, near = x[4] - x[2], x[3] - x[1]
-    return [
-        k.fma(four, x[0], k.fma(-five, x[2], x[4])),
-        even + odd,
-        even - odd,
-        k.fma(two, near, far),
-        k.fma(-two, near, far),
-        k.fma(four, x[1], k.fma(-five, x[3], x[5])),
-    ]
-
-
-def output_transform(k: Kernel, m: Sequence[Value], count: int) -> list[Value]:
-    """A' m for six vectors: `count` outputs."""
-    sum1, sum2, difference1, difference2 = m[1] + m[2], m[3] + m[4], m[1] - m[2], m[3] - m[4]
-    found = [m[0] + sum1 + sum2]
-    for power in range(1, count):
-        near, far = (sum1, sum2) if power % 2 == 0 else (difference1, difference2)
-        found.append(k.fma(k.number(2.0**power), far, near))
-    found[-1] = found[-1] + m[5]
-    return found
-
-
-def _square(
-    transform: Callable[[Sequence[Value]], list[Value]], grid: Sequence[Sequence[Value]]
-) -> list[list[Value]]:
-    """A transform along the columns of a grid, then along its rows."""
-    columns = [transform(column) for column in zip(*grid, strict=True)]
-    return [transform(row) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -159,7 +117,7 @@ def _transform_weights(k: Kernel, problem: Problem) -> int:
         places = [w + (first + output * step_o + index * step_r) for index in maps]
         taps = [size * size - 1 - tap if p.flipped else tap for tap in range(size * size)]
         flat = [k.pack([place.load(tap) for place in places]) for tap in taps]
-        grid = _square(transform, [flat[i * size : (i + 1) * size] for i in range(size)])
+        grid = square(transform, [flat[i * size : (i + 1) * size] for i in range(size)])
         for e, value in enumerate(value for row in grid for value in row):
             target = u + (e * p.plane_floats(lanes) + k.task * p.row_floats(lanes) + r)
             k.loose_vectors(target).store(value)
@@ -234,7 +192,7 @@ def _transform_source(
         with k.loop(0, p.reduced, name="map") as r:
             at = source.pointer + (corner + r * source.plane)
             grid = [[at.load(i * source.row + j) for j in range(SIDE)] for i in range(SIDE)]
-            values = _square(lambda values: data_transform(k, values), grid)
+            values = square(lambda values: data_transform(k, values), grid)
             place = v.pointer + v.at(0, r, t)
             # The next map's lines, while this one is transformed: stores to the second level wait for one another.
             for e in range(SIDE**2):
@@ -311,7 +269,7 @@ def _transform_result(
         with k.loop(0, p.outputs, name="output") as o:
             at = m.pointer + m.at(0, o, t)
             grid = [[at.load((i * SIDE + j) * m.step) for j in range(SIDE)] for i in range(SIDE)]
-            values = _square(lambda values: output_transform(k, values, p.made), grid)
+            values = square(lambda values: output_transform(k, values, p.made), grid)
             out = group * p.outputs + o
 
             def store(i: int, j: int, value: Value, y: Value = y, x: Value = x, out: Value = out) -> None:

@@ -54,7 +54,9 @@ def compile_one(key: str, problem: Problem) -> Compiled:
     return Compiled(made.name, made.tasks, made.scratch_bytes, compile_object(made.text, problem.target))
 
 
-def compile_all(problems: Sequence[Problem], *, workers: int = 1, progress: Progress | None = None) -> dict[Problem, Compiled]:
+def compile_all(
+    problems: Sequence[Problem], *, workers: int = 1, progress: Progress | None = None
+) -> dict[Problem, Compiled]:
     """A compiled kernel for every problem, at most `workers` compiled at the same time."""
     store = KernelCache()
     found: dict[Problem, Compiled] = {}
@@ -112,7 +114,9 @@ def _feed(
     """Run one worker until no problem is left. A worker that fails costs time, nothing else."""
     command = [sys.executable, "-m", "convjit.runtime.compiler"]
     try:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as worker:
             assert worker.stdin and worker.stdout
             for problem in iter(lambda: _next(jobs), None):
                 pickle.dump((keys[problem], problem), worker.stdin)

@@ -25,7 +25,9 @@ class Peak:
         self.target = target or host_target()
         self._loader = Loader()
         self._loader.add(compile_object(_text(self.target), self.target))
-        self._run = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(self._loader.address("peak"))
+        self._run = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(
+            self._loader.address("peak")
+        )
         self._sinks = [(ctypes.c_float * 64)() for _ in range(threads)]
         self._tables = [(ctypes.c_void_p * 1)(ctypes.addressof(sink)) for sink in self._sinks]
         self._team = Team(threads)

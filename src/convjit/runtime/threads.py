@@ -79,7 +79,9 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._calls: list[queue.SimpleQueue[Callable[[int], None] | None]] = [queue.SimpleQueue() for _ in range(size - 1)]
+        self._calls: list[queue.SimpleQueue[Callable[[int], None] | None]] = [
+            queue.SimpleQueue() for _ in range(size - 1)
+        ]
         self._done = threading.Semaphore(0)
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"convjit-{number}", daemon=True)

@@ -45,7 +45,9 @@ class Screen:
         """A table of plain text; columns whose name starts with > are set to the right."""
         table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
         for column in columns:
-            table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+            table.add_column(
+                column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True
+            )
         return table
 
     def show(self, table: Table) -> None:

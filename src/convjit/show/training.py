@@ -33,7 +33,7 @@ class TrainingView(Watcher):
         self._job: Job | None = None
         self._first = self._total = self._epochs = self._steps_per_epoch = 0
         self._recent = Sums()
-        self._began = self._epoch_began = self._shown = 0.0
+        self._began = self._epoch_began = self._trained = self._shown = 0.0
 
     def planned(self, job: Job) -> None:
         self._job = job
@@ -79,16 +79,22 @@ class TrainingView(Watcher):
         self._bar.update(f"epoch {epoch}/{self._epochs}", step, self._total, note)
         self._recent, self._shown = Sums(), now
 
+    def testing(self) -> None:
+        self._trained = time.monotonic()
+
     def report(self, report: Report, epoch: Sums) -> None:
         if report.step % self._steps_per_epoch:
             return
         done, now = report.step // self._steps_per_epoch, time.monotonic()
+        training = (self._trained if report.test_error is not None else now) - self._epoch_began
+        # Of an epoch that was resumed in its middle, only the images of this process count.
+        images = min(epoch.images, (report.step - self._first) * epoch.images // self._steps_per_epoch)
         width = len(str(self._epochs))
         text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
         if report.test_error is not None:
             text += f"  test {percent(report.test_error):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
-        text += f"  {report.images_per_s:,.0f} images/s  {now - self._epoch_began:.1f} s"
+        text += f"  {images / max(training, 1e-9):,.0f} images/s  {now - self._epoch_began:.1f} s"
         self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))
         self._epoch_began = now
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -147,6 +148,11 @@ class Trainer:
         """Take back what was written after the checkpoint, and note that the run was resumed."""
         job, now = self.job, run_record(self.job, self.executor)
         assert job.start is not None
+        target, before = self.executor.target.name, job.start.state.target
+        if target != before:
+            warnings.warn(
+                f"the run was trained for {before} and goes on for {target}: sums round otherwise", stacklevel=2
+            )
         folder.cut_metrics(self._position.reported)
         settings = folder.read_settings()
         earlier = settings.get("resumed")
