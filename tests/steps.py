@@ -47,7 +47,8 @@ def contents(program: Program, seed: int = 0) -> dict[str, NdArray]:
             array = rng.uniform(120.5, 121.5, shape).astype(np.float32)
         else:
             size = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
-            array = (rng.standard_normal(shape) * size * (0.02 if buffer.role is Role.INCREMENTS else 1)).astype(np.float32)
+            size *= 0.02 if buffer.role is Role.INCREMENTS else 1
+            array = (rng.standard_normal(shape) * size).astype(np.float32)
         found[name] = array
     return found
 

@@ -146,7 +146,7 @@ def test_the_larger_of_nan_and_a_number_is_nan(target: Target) -> None:
 
 def test_fma_is_rounded_once_where_the_target_can(target: Target) -> None:
     # (1 + e)(1 - e) - 1 is -e**2, which two roundings lose.
-    e = np.float32(2**-13)
+    e = 2**-13
 
     def kernel(k: Kernel) -> None:
         a, b = k.vectors("a").load(), k.vectors("b").load()
@@ -200,8 +200,9 @@ def test_integers(target: Target) -> None:
         out.store(k.to_word(k.minimum_index(k.task, 5) % 4), 3)
         out.store(k.to_word(-k.task | 1), 4)
 
-    arrays = {"word": np.array([-2], np.int32), "byte": np.array([255], np.uint8), "out": np.zeros(5, np.int32)}
-    np.testing.assert_array_equal(run(target, kernel, task=7, **arrays)["out"], [-1, 256, 6, 1, -7])
+    word, byte = np.array([-2], np.int32), np.array([255], np.uint8)
+    found = run(target, kernel, task=7, word=word, byte=byte, out=np.zeros(5, np.int32))["out"]
+    np.testing.assert_array_equal(found, [-1, 256, 6, 1, -7])
 
 
 def test_scratch_is_apart(target: Target) -> None:

@@ -15,6 +15,6 @@ def test_parts(total: int, most: int) -> None:
     assert sum(size * count for size, count in parts) == total
     assert all(count > 0 for _, count in parts)
     assert sum(count for _, count in parts) == -(-total // most)
-    assert 1 <= min(sizes) and max(sizes) <= most
+    assert min(sizes) >= 1 and max(sizes) <= most
     assert max(sizes) - min(sizes) <= 1
     assert sizes == sorted(sizes, reverse=True) and len(sizes) <= 2

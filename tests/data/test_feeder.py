@@ -147,7 +147,7 @@ def test_only_a_few_batches_are_prepared_ahead(monkeypatch: pytest.MonkeyPatch) 
     gather = convjit.data.feeder._gather
 
     def spy(*arguments: Any) -> Batch:
-        made.append(arguments[5])
+        made.append(arguments[-2])
         return gather(*arguments)
 
     monkeypatch.setattr(convjit.data.feeder, "_gather", spy)

@@ -1,7 +1,7 @@
 """Problems as text, e.g. conv n128 c96 h27 f256 k5 p2 g2 "alexnet:conv2": what tests, sweeps and bug reports share.
 
-`Case.check(target, seed)` runs every kernel of a problem and compares it with the reference bit for bit. A failure names
-the string that scripts/kernel_sweep.py --problem takes.
+`Case.check(target, seed)` runs every kernel of a problem and compares it with the reference bit for bit. A failure
+names the string that scripts/kernel_sweep.py --problem takes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from convjit.ops import (
     FcForward,
     FcShape,
     Halo,
+    LocalBackwardData,
+    LocalBackwardWeights,
+    LocalForward,
+    LocalShape,
     Maps,
     Neuron,
     Op,
@@ -69,6 +73,13 @@ class Case:
                 FcBackwardData(self.shape, accumulate),
                 FcBackwardWeights(self.shape, accumulate),
             ]
+        if isinstance(self.shape, LocalShape):
+            return [
+                LocalForward(self.shape, not bare, neuron, accumulate),
+                LocalBackwardData(self.shape, accumulate),
+                LocalBackwardWeights(self.shape, accumulate),
+                BiasBackward(self.shape.output, False, accumulate),
+            ]
         shared = "unshared" not in self.words
         return [
             ConvForward(self.shape, "none" if bare else "shared" if shared else "unshared", neuron, accumulate),
@@ -84,7 +95,8 @@ class Case:
                 self._check(op, target, seed)
             except AssertionError as error:
                 again = f"{self.text.partition(chr(34))[0].strip()} @{target.name} #{seed}"
-                raise AssertionError(f"{op.kind()}: {error}\nagain: scripts/kernel_sweep.py --problem '{again}'") from None
+                message = f"{op.kind()}: {error}\nagain: scripts/kernel_sweep.py --problem '{again}'"
+                raise AssertionError(message) from None
 
     def _check(self, op: Op, target: Target, seed: int) -> None:
         problem = Problem(op, self.batch, self.halos(op, seed), target)
@@ -110,9 +122,10 @@ class Case:
         """Whole numbers for all that is read, and the results; drawn again while most results are 0."""
         read = [*op.reads, *(op.writes if getattr(op, "accumulate", False) else ())]
         shapes = {name: op.operands()[name].logical(self.batch) for name in read if name in op.names}
-        linear = replace(op, neuron=None) if isinstance(op, ConvForward | FcForward) else op
+        linear = replace(op, neuron=None) if isinstance(op, ConvForward | FcForward | LocalForward) else op
         for draw in range(DRAWS):
-            arrays = {name: integers(shape, 100 * seed + 1000 * draw + i) for i, (name, shape) in enumerate(shapes.items())}
+            first = 100 * seed + 1000 * draw
+            arrays = {name: integers(shape, first + i) for i, (name, shape) in enumerate(shapes.items())}
             expected = linear.run(arrays)
             if _trusted(linear, shapes, expected):
                 break
@@ -148,7 +161,7 @@ def parse(line: str) -> Case:
         height = numbers.get("h", 1)
         shape = FcShape(Maps(numbers["c"], height, numbers.get("w", height)), numbers["f"])
     else:
-        shape = ConvShape.parse(line.partition('"')[0])
+        shape = (LocalShape if family == "local" else ConvShape).parse(line.partition('"')[0])
         shape = replace(shape, rows=numbers.get("rows", shape.rows), columns=numbers.get("columns", shape.columns))
     return Case(line, numbers["n"], shape, frozenset(words) & frozenset(WORDS), name)
 
@@ -174,13 +187,18 @@ def random_case(family: str, seed: int, lanes: int) -> Case:
     if family == "fc":
         # On one pixel features may be many.
         h, w = (1, 1) if rng.random() < 0.4 else (side(6), side(6))
-        return parse(f"fc n{n} c{side(100) if h * w == 1 else side(9)} h{h} w{w} f{pick(1, 2, 3, 10, 16, 17, side(80))} {words}")
+        c, f = side(100) if h * w == 1 else side(9), pick(1, 2, 3, 10, 16, 17, side(80))
+        return parse(f"fc n{n} c{c} h{h} w{w} f{f} {words}")
     g = pick(1, 1, 1, 2, 3)
     c, f = g * pick(1, 2, 3, 4, 5, 7, 8, 13, 16), g * pick(1, 2, 3, 4, 5, 7, 8, 13, 16, 33)
-    h, w, k, s = side(14), side(14), side(7), pick(1, 1, 1, 2, 2, 3, 4, 5)
+    largest = 14
+    if family == "local":
+        # Weights are many and pixels few; channels are what the gradient of the weights has in its lanes.
+        c, largest = g * pick(1, 2, 3, 5, lanes - 1, lanes, lanes + 1, 2 * lanes, 4 * lanes + 3), 6
+    h, w, k, s = side(largest), side(largest), side(largest // 2), pick(1, 1, 1, 2, 2, 3, 4, 5)
     # Of the smallest padding for which a window fits, up to more than the filter's side.
     p = pick(*range(max(0, -(-(k - min(h, w)) // 2)), k + 3))
-    case = parse(f"conv n{n} c{c} h{h} w{w} f{f} k{k} p{p} s{s} g{g}")
+    case = parse(f"{family} n{n} c{c} h{h} w{w} f{f} k{k} p{p} s{s} g{g}")
     assert isinstance(case.shape, ConvShape)
     modules = ""
     if rng.random() < 0.2:

@@ -38,11 +38,11 @@ def test_random_problems(part: int) -> None:
 @on_every_target
 def test_images_do_not_meet(target: Target) -> None:
     shape = FcShape(Maps(5, 2, 3), 7)
-    for op, read, written in ((FcForward(shape, biases=False), "x", "y"), (FcBackwardData(shape), "dy", "dx")):
+    for op, given, written in ((FcForward(shape, biases=False), "x", "y"), (FcBackwardData(shape), "dy", "dx")):
         batch = target.lanes + 2
-        arrays = {name: integers(op.operands()[name].logical(batch), i) for i, name in enumerate((read, "w"))}
+        arrays = {name: integers(op.operands()[name].logical(batch), i) for i, name in enumerate((given, "w"))}
         clean = run_kernel(problem(op, batch, target), arrays)[written]
-        arrays[read][1] = np.nan
+        arrays[given][1] = np.nan
         dirty = run_kernel(problem(op, batch, target), arrays)[written]
         others = [n for n in range(batch) if n != 1]
         assert np.isnan(dirty[1]).all()

@@ -36,7 +36,7 @@ def test_random_nets_mean_the_same(seed: int) -> None:
 def test_halos_are_as_wide_as_somebody_asks(seed: int) -> None:
     for mode in MODES:
         program = lower(random_net(seed), 3, mode)
-        asked = {name: NO_HALO for name in program.buffers()}
+        asked = dict.fromkeys(program.buffers(), NO_HALO)
         for launch in program.launches:
             for operand, buffer in launch.buffers.items():
                 asked[buffer.name] = asked[buffer.name].union(launch.op.reach(operand))
@@ -63,16 +63,17 @@ def launches_of(program: Program, kind: type) -> list[str]:
 
 
 def test_neurons_go_into_the_layer_that_feeds_them() -> None:
-    net = net_of(Conv("conv", "data", filters=2, filter_size=3, neuron="relu"), Fc("fc", "conv", outputs=3, neuron="abs"))
+    conv = Conv("conv", "data", filters=2, filter_size=3, neuron="relu")
+    net = net_of(conv, Fc("fc", "conv", outputs=3, neuron="abs"))
     forward = lower(net, 4, "test")
     assert launches_of(forward, NeuronForward) == []
     # The slope of abs is that of its input, which therefore has to stay.
     training = lower(net, 4, "train")
     assert launches_of(training, NeuronForward) == ["fc_neuron.forward"]
     fused = {launch.name: launch.op for launch in training.launches}
-    conv, fc = fused["conv.forward"], fused["fc.forward"]
-    assert isinstance(conv, ConvForward) and str(conv.neuron) == "relu"
-    assert isinstance(fc, FcForward) and fc.neuron is None
+    first, second = fused["conv.forward"], fused["fc.forward"]
+    assert isinstance(first, ConvForward) and str(first.neuron) == "relu"
+    assert isinstance(second, FcForward) and second.neuron is None
 
 
 def test_a_sum_of_inputs_is_not_cut_by_a_neuron() -> None:
@@ -85,7 +86,8 @@ def test_softmax_and_cost_become_a_difference() -> None:
 
 
 def test_working_in_place_saves_memory() -> None:
-    net = net_of(Conv("conv", "data", filters=2, filter_size=3, neuron="abs"), Fc("fc", "conv", outputs=3, neuron="square"))
+    conv = Conv("conv", "data", filters=2, filter_size=3, neuron="abs")
+    net = net_of(conv, Fc("fc", "conv", outputs=3, neuron="square"))
     plain, rewritten = (lower(net, 4, "test", rewrite=rewrite) for rewrite in (False, True))
     maps = [
         sum(isinstance(buffer.operand, Maps) and buffer.role is Role.ARENA for buffer in program.buffers().values())

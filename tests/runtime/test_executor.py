@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -54,8 +53,10 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def run(program: Program, given: dict[str, NdArray], *, threads: int = 1, steps: int = 1, **options: Target) -> dict[str, NdArray]:
-    with Executor(program, Store(), threads=threads, **options) as executor:
+def run(
+    program: Program, given: dict[str, NdArray], *, threads: int = 1, steps: int = 1, target: Target | None = None
+) -> dict[str, NdArray]:
+    with Executor(program, Store(), threads=threads, target=target) as executor:
         # What a place in the arena held before must not matter: halos and sums are the step's own business.
         executor._arena[:] = 0xFF
         give(executor, given)
@@ -64,12 +65,12 @@ def run(program: Program, given: dict[str, NdArray], *, threads: int = 1, steps:
         return results(executor)
 
 
-def compare(program: Program, seed: int, what: str, **options: Target) -> None:
+def compare(program: Program, seed: int, what: str, target: Target | None = None) -> None:
     given = contents(program, seed)
-    found, expected = run(program, given, **options), run_reference(program, given)
+    found, expected = run(program, given, target=target), run_reference(program, given)
     assert set(found) == set(expected)
     for name, array in expected.items():
-        error = np.linalg.norm(found[name] - array) / max(np.linalg.norm(array), 1e-6)
+        error = float(np.linalg.norm(found[name] - array)) / max(float(np.linalg.norm(array)), 1e-6)
         assert error < 1e-4, f"{what}: {name} differs by {error:.2e}"
 
 
@@ -88,7 +89,7 @@ def test_batches(batch: int) -> None:
     compare(lower(CROSSING, batch), batch, f"{batch} images")
 
 
-@pytest.mark.parametrize("name", [name for name in NETS if name.endswith(("two inputs", "fc", "readers", "twice", "off"))])
+@pytest.mark.parametrize("name", [n for n in NETS if n.endswith(("two inputs", "fc", "readers", "twice", "off"))])
 def test_samples_against_the_references(name: str) -> None:
     compare(lower(NETS[name], 5), 1, name)
 
@@ -122,7 +123,7 @@ def test_more_threads_than_cores_are_not_slow() -> None:
 
 
 def test_every_dependence_waits() -> None:
-    """Between a launch that writes and a later one that uses the same bytes, or writes what the other uses, is a barrier."""
+    """A barrier is between a launch that writes and a later one that uses the same bytes, and the other way round."""
     for seed in range(10):
         program = lower(random_net(seed), 5)
         with Executor(program, Store(), threads=1) as executor:
@@ -156,7 +157,8 @@ def test_steps_share_the_store() -> None:
         assert set(store.names()) == set(train.of_role(*(b.role for b in train.buffers().values() if b.name in store)))
     bad = Store()
     bad.ensure(lower(CROSSING, 1).buffers()["fc2.weights"])
-    wrong = Net([*CROSSING.written[:2], Fc("fc2", "data", outputs=5), *CROSSING.written[-2:]], image=(3, 14, 13), classes=5)
+    layers = [*CROSSING.written[:2], Fc("fc2", "data", outputs=5), *CROSSING.written[-2:]]
+    wrong = Net(layers, image=(3, 14, 13), classes=5)
     with pytest.raises(ValueError, match=r"fc2.weights .* is stored with the shape"):
         Executor(lower(wrong, 1), bad, threads=1)
 
@@ -167,7 +169,8 @@ def test_an_op_without_kernel_is_computed_by_its_reference(monkeypatch: pytest.M
     expected = run(program, given, steps=2)
     for op in (MaxPoolForward, MaxPoolBackward, Update):
         monkeypatch.delitem(GENERATORS, op)
-    with pytest.warns(UserWarning, match="no kernel yet, computed by the slow reference: max_pool_backward, max_pool_forward, update"):
+    said = "no kernel yet, computed by the slow reference: max_pool_backward, max_pool_forward, update"
+    with pytest.warns(UserWarning, match=said):
         found = run(program, given, threads=2, steps=2)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5 * np.abs(array).max(), err_msg=name)
@@ -191,7 +194,7 @@ def test_profile() -> None:
     assert all(profiled[name].tobytes() == array.tobytes() for name, array in plain.items())
 
 
-def test_arrays_of_the_host(tmp_path: Path) -> None:
+def test_arrays_of_the_host() -> None:
     program = lower(CROSSING, BATCH, "predict")
     with Executor(program, Store(), threads=1) as executor:
         lanes = executor.target.lanes

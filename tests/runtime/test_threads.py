@@ -77,9 +77,7 @@ def test_no_control_groups(tmp_path: Path) -> None:
         (None, 6, "0", 1),
     ],
 )
-def test_default(
-    monkeypatch: pytest.MonkeyPatch, granted: float | None, cores: int, slurm: str, expected: int
-) -> None:
+def test_default(monkeypatch: pytest.MonkeyPatch, granted: float | None, cores: int, slurm: str, expected: int) -> None:
     monkeypatch.setattr(threads, "quota", lambda: granted)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", slurm)
@@ -155,7 +153,8 @@ def test_denormals_are_flushed_in_every_thread_and_the_old_state_comes_back(half
 
             def step(thread: int, worker: int = worker, start: int = start) -> None:
                 if thread == worker:
-                    call(table.ctypes.data, 0, 1, start, 1, executor._scratch[thread].ctypes.data, None, executor._give_way)
+                    scratch = executor._scratch[thread].ctypes.data
+                    call(table.ctypes.data, 0, 1, start, 1, scratch, None, executor._give_way)
                     states[thread] = denormals_work()
 
             executor._team.run(step)

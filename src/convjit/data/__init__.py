@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from convjit.data.dataset import Dataset, Images, from_arrays
 from convjit.data.download import cifar10, fetch
-from convjit.data.feeder import Batch, Feeder, centre_batches
+from convjit.data.feeder import Batch, Feeder, centre_batches, minibatches, view_batches, views
+from convjit.data.ranges import Range, join_place, open_place, split_place
 from convjit.data.sample import sample
 from convjit.data.source import Progress
 from convjit.data.sources import open_dataset
@@ -15,10 +16,17 @@ __all__ = [
     "Feeder",
     "Images",
     "Progress",
+    "Range",
     "centre_batches",
     "cifar10",
     "fetch",
     "from_arrays",
+    "join_place",
+    "minibatches",
     "open_dataset",
+    "open_place",
     "sample",
+    "split_place",
+    "view_batches",
+    "views",
 ]

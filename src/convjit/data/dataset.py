@@ -22,10 +22,14 @@ MAX_BYTES = 2 << 30
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Pixels uint8 [N,C,H,W], C-contiguous, and their labels int32 [N]; DataError when they are anything else."""
+    """Pixels uint8 [N,C,H,W], C-contiguous, and their labels int32 [N]; DataError when they are anything else.
+
+    `parts` are the numbers of images in the data batches that they came in, in order; () if they came in one.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int32]
+    parts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -42,6 +46,8 @@ class Images:
             )
         if labels.min() < 0:
             raise DataError(f"image {labels.argmin()} has the label {labels.min()}; labels count from 0")
+        if self.parts and (min(self.parts) < 1 or sum(self.parts) != len(labels)):
+            raise DataError(f"{len(labels)} images in data batches of {sum(self.parts)}; they must agree")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +58,9 @@ class Dataset:
     """A training set and a test set of one image shape.
 
     `fingerprint` is the SHA-256 of pixels, labels and classes: equal data have equal fingerprints, whatever
-    file they came from. `skipped` names the images that could not be read, each with the reason.
+    file they came from. `skipped` names the images that could not be read, each with the reason. `mean` is the mean
+    image, float32 [C,H,W], where the set has one of its own; `colours` are axes for colour noise, float32 [C,C],
+    one to a row, each as long as the standard deviation along it.
     """
 
     name: str
@@ -61,6 +69,8 @@ class Dataset:
     classes: tuple[str, ...]
     fingerprint: str
     skipped: tuple[str, ...] = ()
+    mean: NDArray[np.float32] | None = None
+    colours: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         train, test = self.train.pixels.shape[1:], self.test.pixels.shape[1:]
@@ -79,12 +89,35 @@ class Dataset:
         return channels, height, width
 
     def mean_image(self) -> NDArray[np.float32]:
-        """Mean of the training images, float32 [C,H,W], from exact integer sums."""
+        """Mean of the training images, float32 [C,H,W], from exact integer sums; or the one that the set came with."""
+        if self.mean is not None:
+            return self.mean
         total = np.zeros(self.shape, np.uint64)
         # 256 bytes of 255 still fit in 16 bits, and narrow sums are fast.
         for start in range(0, len(self.train), 256):
             total += self.train.pixels[start : start + 256].sum(axis=0, dtype=np.uint16)
         return (total / len(self.train)).astype(np.float32)
+
+    def colour_axes(self) -> NDArray[np.float32]:
+        """Principal axes of the training pixels' colours, float32 [C,C], one to a row, the shortest first.
+
+        Each is as long as the standard deviation along it; or those that the set came with.
+        """
+        if self.colours is not None:
+            return self.colours
+        channels = self.shape[0]
+        count, sums, products = 0, np.zeros(channels), np.zeros((channels, channels))
+        for start in range(0, len(self.train), 256):
+            pixels = self.train.pixels[start : start + 256].transpose(1, 0, 2, 3).reshape(channels, -1)
+            wide = pixels.astype(np.float64)
+            count += wide.shape[1]
+            sums += wide.sum(1)
+            products += wide @ wide.T
+        mean = sums / count
+        variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+        # A vector's sign is the library's choice; this one is ours, so that every machine draws the same noise.
+        vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), range(channels)] < 0, -1, 1)
+        return (np.sqrt(np.maximum(variances, 0))[:, None] * vectors.T).astype(np.float32)
 
 
 def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:

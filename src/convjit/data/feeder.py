@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from convjit import random
 from convjit.data.dataset import Images
-from convjit.errors import DataError
+from convjit.errors import DataError, UsageError
 
-__all__ = ["Batch", "Feeder", "centre_batches"]
+__all__ = ["Batch", "Feeder", "centre_batches", "minibatches", "view_batches", "views"]
 
 _AHEAD = 2
 
@@ -46,9 +46,9 @@ class Feeder:
     """Iterator over the batches of steps `start_step` .. `stop_step - 1`.
 
     `crop` is (h, w) for random crops of that size, None for whole images; `mirror` flips every second image on average;
-    `shuffle` draws a new order for every epoch. An epoch's last batch may be short. What goes wrong in the thread is
-    raised by `next`. Close it, or use it in a `with` statement. Raises DataError for a crop larger than the images or
-    an empty batch.
+    `shuffle` draws a new order for every epoch; without it batches hold consecutive images of one part of
+    `images.parts`. The last batch of an epoch or part may be short. What goes wrong in the thread is raised by `next`.
+    Close it, or use it in a `with` statement. Raises DataError for a crop larger than the images or an empty batch.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Feeder:
         shuffle: bool,
     ) -> None:
         _check(images, batch, crop)
-        self.steps_per_epoch = -(-len(images) // batch)
+        self.steps_per_epoch = len(minibatches(len(images), batch, () if shuffle else images.parts))
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
         self._done = False
@@ -105,13 +105,48 @@ class Feeder:
 
 def centre_batches(images: Images, batch: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
     """All images once, in order, with the crop (h, w) in the middle: at ((H-h)//2, (W-w)//2), never mirrored."""
-    _check(images, batch, crop)
     _, _, height, width = images.pixels.shape
     h, w = crop or (height, width)
-    crops = np.tile(np.array([(height - h) // 2, (width - w) // 2, 0], np.int32), (batch, 1))
+    return view_batches(images, batch, crop, ((height - h) // 2, (width - w) // 2, 0))
+
+
+def view_batches(
+    images: Images, batch: int, crop: tuple[int, int] | None, view: tuple[int, int, int]
+) -> Iterator[Batch]:
+    """All images once, in order, each with the crop (h, w) at the same place: `view` is (y, x, mirror)."""
+    _check(images, batch, crop)
+    crops = np.tile(np.array(view, np.int32), (batch, 1))
     order = np.arange(len(images))
-    steps = -(-len(images) // batch)
-    return (_gather(images, order, batch, crops.copy(), step, step, 0) for step in range(steps))
+    parts = enumerate(minibatches(len(images), batch))
+    return (_gather(images, order[start:end], batch, crops.copy(), step, 0) for step, (start, end) in parts)
+
+
+def views(count: int, image: tuple[int, int], crop: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
+    """Places (y, x, mirror) from which a net sees an image (H, W) through a crop (h, w).
+
+    1     the centre
+    9     a grid of 3 x 3 over the image, not mirrored (`cifar` of cuda-convnet2)
+    10    upper left, upper right, centre, lower left, lower right; then the same mirrored (cuda-convnet, and `image`)
+    """
+    down, right = image[0] - crop[0], image[1] - crop[1]
+    middle = (down // 2, right // 2)
+    if count == 1:
+        return ((*middle, 0),)
+    if count == 9:
+        return tuple((y, x, 0) for y in (0, middle[0], down) for x in (0, middle[1], right))
+    if count == 10:
+        places = ((0, 0), (0, right), middle, (down, 0), (down, right))
+        return tuple((y, x, mirror) for mirror in (0, 1) for y, x in places)
+    raise UsageError(f"{count} views: there are 1, 9 and 10")
+
+
+def minibatches(images: int, batch: int, parts: Sequence[int] = ()) -> list[tuple[int, int]]:
+    """(first, end) of every minibatch of an epoch: consecutive images, none of two parts."""
+    found, start = [], 0
+    for size in parts or (images,):
+        found += [(first, min(first + batch, start + size)) for first in range(start, start + size, batch)]
+        start += size
+    return found
 
 
 def _check(images: Images, batch: int, crop: tuple[int, int] | None) -> None:
@@ -132,15 +167,15 @@ def _batches(
     mirror: bool,
     shuffle: bool,
 ) -> Iterator[Batch]:
-    steps = -(-len(images) // batch)
+    parts = minibatches(len(images), batch, () if shuffle else images.parts)
     order, order_epoch = np.arange(len(images)), -1
     for step in range(start, stop):
-        epoch, position = divmod(step, steps)
+        epoch, position = divmod(step, len(parts))
         if shuffle and epoch != order_epoch:
             order = random.permutation(random.derive_key(seed, "shuffle", epoch), len(images))
             order_epoch = epoch
         crops = _draw_crops(images, batch, random.derive_key(seed, "crop", step), crop, mirror)
-        yield _gather(images, order, batch, crops, position, step, epoch)
+        yield _gather(images, order[slice(*parts[position])], batch, crops, step, epoch)
 
 
 def _draw_crops(
@@ -155,9 +190,8 @@ def _draw_crops(
 
 
 def _gather(
-    images: Images, order: NDArray[np.int64], batch: int, crops: NDArray[np.int32], position: int, step: int, epoch: int
+    images: Images, chosen: NDArray[np.int64], batch: int, crops: NDArray[np.int32], step: int, epoch: int
 ) -> Batch:
-    chosen = order[position * batch : (position + 1) * batch]
     count = len(chosen)
     # Real pixels as padding: whatever a net does with them, it meets nothing that it could not meet anyway.
     index = np.concatenate([chosen, np.repeat(chosen[:1], batch - count)])

@@ -12,6 +12,7 @@ from convjit.data.cifar import BINARY, HUNDRED, PYTHON, load_binary, load_python
 from convjit.data.dataset import Dataset
 from convjit.data.idx import NAMES, load_idx
 from convjit.data.images import LAYOUT, SPLITS, load_images
+from convjit.data.original import is_original, load_original
 from convjit.data.source import Entry, Folder, Progress, Source, Tar, open_source
 from convjit.data.stream import shown
 from convjit.errors import DataError
@@ -22,7 +23,7 @@ _Loader = Callable[[Source, Progress | None], Dataset]
 
 _UNDERSTOOD = (
     f"understood are a folder or .tar[.gz|.xz|.bz2] of images as {LAYOUT}, of CIFAR's Python or binary batches, "
-    "or of the four IDX files of MNIST"
+    "or of the four IDX files of MNIST, and folders of cuda-convnet's data batches"
 )
 
 # The form shows in the first files; a large folder given by mistake is not searched to its end.
@@ -40,6 +41,8 @@ def open_dataset(path: str | os.PathLike[str], *, progress: Progress | None = No
     source = open_source(Path(path))
     if source is None:
         raise DataError(f"{shown(path)}: neither a folder nor a tar archive; {_UNDERSTOOD}")
+    if isinstance(source, Folder) and is_original(source.path):
+        return load_original(source.path, progress)
     load = _recognise(source)
     key = cache.content_key(source)
     if key and (kept := cache.load(key, source.name)):

@@ -7,8 +7,11 @@ four constructors below. What it cannot say (numbers, text, lists, dictionaries,
 
 from __future__ import annotations
 
+import codecs
+import io
 import math
 import pickletools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ import numpy as np
 from convjit.data.stream import shown
 from convjit.errors import DataError
 
-__all__ = ["unpickle"]
+__all__ = ["ArrayParts", "Machine", "RefusedError", "unpickle"]
 
 _MAX_MEMO = 1_000_000
 # Old and new addresses of what NumPy's arrays and Python's bytes are made with.
@@ -35,7 +38,7 @@ _OLD_BYTES = {"STRING", "BINSTRING", "SHORT_BINSTRING"}
 _SHORT_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """What the pickle asks for, and may not have."""
 
 
@@ -53,14 +56,14 @@ class _Name:
         if self.name == "dtype" and arguments and isinstance(arguments[0], str | bytes):
             return _Kind(arguments[0])
         if self.name == "_reconstruct" and arguments and isinstance(arguments[0], _Name):
-            return _Array()
+            return ArrayParts()
         if self.name == "_frombuffer" and len(arguments) == 4 and isinstance(arguments[0], bytes):
             data, kind, shape, order = arguments
             return _array(shape, kind, order == "F", data)
         # Python 3 writes bytes as text in the protocols that have no bytes.
         if self.name == "encode" and len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] == "latin1":
             return arguments[0].encode("latin-1")
-        raise _RefusedError(f"a call of {self.name} with unusual arguments")
+        raise RefusedError(f"a call of {self.name} with unusual arguments")
 
 
 class _Kind:
@@ -69,15 +72,15 @@ class _Kind:
     def __init__(self, code: str | bytes) -> None:
         self.code = code.decode("latin-1") if isinstance(code, bytes) else code
         if self.code not in {"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"}:
-            raise _RefusedError(f"an array of dtype {shown(self.code)}")
+            raise RefusedError(f"an array of dtype {shown(self.code)}")
         self.order = "="
 
     def set_state(self, state: object) -> None:
         if not (isinstance(state, tuple) and len(state) >= 4 and state[2:4] == (None, None)):
-            raise _RefusedError("a dtype with fields or parts")
+            raise RefusedError("a dtype with fields or parts")
         order = state[1].decode("latin-1") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "="):
-            raise _RefusedError("a dtype of unknown byte order")
+            raise RefusedError("a dtype of unknown byte order")
         self.order = str(order)
 
     @property
@@ -85,26 +88,26 @@ class _Kind:
         return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
 
 
-class _Array:
-    """An array before and after its contents are known."""
+class ArrayParts:
+    """An array before and after its contents, `value`, are known."""
 
     value: np.ndarray[Any, Any] | None = None
 
     def set_state(self, state: object) -> None:
         if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[4], bytes)):
-            raise _RefusedError("an array of anything but plain bytes")
+            raise RefusedError("an array of anything but plain bytes")
         _, shape, kind, by_columns, data = state
         self.value = _array(shape, kind, bool(by_columns), data).value
 
 
-def _array(shape: object, kind: object, by_columns: bool, data: bytes) -> _Array:
+def _array(shape: object, kind: object, by_columns: bool, data: bytes) -> ArrayParts:
     if not isinstance(kind, _Kind) or not isinstance(shape, tuple) or len(shape) > 8:
-        raise _RefusedError("an array of unknown form")
+        raise RefusedError("an array of unknown form")
     if not all(type(size) is int and 0 <= size <= 1 << 40 for size in shape):
-        raise _RefusedError("an array of impossible shape")
+        raise RefusedError("an array of impossible shape")
     if math.prod(shape) * kind.dtype.itemsize != len(data):
-        raise _RefusedError(f"an array of shape {shape} in {len(data)} bytes")
-    made = _Array()
+        raise RefusedError(f"an array of shape {shape} in {len(data)} bytes")
+    made = ArrayParts()
     made.value = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if by_columns else "C")
     return made
 
@@ -116,8 +119,8 @@ def unpickle(data: bytes, where: str) -> dict[str, Any]:
     that names whatever else was asked for.
     """
     try:
-        return _dictionary(_Machine().run(data))
-    except _RefusedError as refused:
+        return _dictionary(Machine().run(data))
+    except RefusedError as refused:
         raise DataError(
             f"{where}: this pickle asks for {refused}; allowed are arrays, lists, dictionaries, text and integers "
             "(nothing in it was run)"
@@ -128,19 +131,43 @@ def unpickle(data: bytes, where: str) -> dict[str, Any]:
 
 def _dictionary(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _RefusedError("something other than a dictionary")
+        raise RefusedError("something other than a dictionary")
     result: dict[str, Any] = {}
     for key, item in value.items():
-        if isinstance(item, _Array):
+        if isinstance(item, ArrayParts):
             item = item.value
         items = item if isinstance(item, list | tuple) else [item]
         if not all(isinstance(one, int | str | bytes | np.ndarray) for one in items):
-            raise _RefusedError(f"nested values in '{shown(key)}'")
+            raise RefusedError(f"nested values in '{shown(key)}'")
         result[key.decode("latin-1") if isinstance(key, bytes) else str(key)] = item
     return result
 
 
-class _Machine:
+def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
+    """Instructions with their arguments, as pickletools.genops gives them; but that takes no bytes in old text."""
+    stream = io.BytesIO(data)
+    while code := stream.read(1):
+        instruction = pickletools.code2op.get(code.decode("latin-1"))
+        if instruction is None:
+            raise ValueError(f"instruction {code!r} is unknown")
+        if instruction.name == "STRING":
+            yield "STRING", _old_text(stream.readline())
+        else:
+            yield instruction.name, instruction.arg.reader(stream) if instruction.arg else None
+    raise ValueError("the end is missing")
+
+
+def _old_text(line: bytes) -> str:
+    """The bytes of Python 2's 'text' with its escapes, as latin-1."""
+    text = line[:-1]
+    if not line.endswith(b"\n") or len(text) < 2 or text[:1] not in (b"'", b'"') or text[-1:] != text[:1]:
+        raise ValueError("a text without its quotes")
+    found = codecs.escape_decode(text[1:-1])[0]
+    assert isinstance(found, bytes)
+    return found.decode("latin-1")
+
+
+class Machine:
     """The stack machine; `memo` holds the values that are referred to again."""
 
     def __init__(self) -> None:
@@ -148,13 +175,14 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, data: bytes) -> object:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "STOP":
+        for name, argument in _instructions(data):
+            if name == "STOP":
                 return self.stack.pop()
-            self._step(opcode.name, argument)
-        raise ValueError("the end is missing")
+            self.step(name, argument)
+        raise AssertionError("instructions end with STOP or an error")
 
-    def _step(self, name: str, argument: Any) -> None:
+    def step(self, name: str, argument: Any) -> None:
+        """Carry out one instruction."""
         stack = self.stack
         match name:
             case _ if name in _PLAIN:
@@ -167,7 +195,7 @@ class _Machine:
                 stack.append(_CONSTANTS[name])
             case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
                 if len(self.memo) > _MAX_MEMO:
-                    raise _RefusedError("more memory than a data set needs")
+                    raise RefusedError("more memory than a data set needs")
                 self.memo[len(self.memo) if argument is None else argument] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
@@ -178,50 +206,58 @@ class _Machine:
             case "MARK":
                 stack.append(_Mark())
             case _ if name in _SHORT_TUPLES:
-                stack.append(tuple(self._take(_SHORT_TUPLES[name])))
+                stack.append(tuple(self.take(_SHORT_TUPLES[name])))
             case "TUPLE":
-                stack.append(tuple(self._take_to_mark()))
+                stack.append(tuple(self.take_to_mark()))
             case "LIST":
-                stack.append(self._take_to_mark())
+                stack.append(self.take_to_mark())
             case "DICT":
-                items = self._take_to_mark()
+                items = self.take_to_mark()
                 stack.append({})
                 _fill(stack[-1], items)
             case "APPEND" | "APPENDS":
-                items = self._take(1) if name == "APPEND" else self._take_to_mark()
+                items = self.take(1) if name == "APPEND" else self.take_to_mark()
                 if not isinstance(stack[-1], list):
-                    raise _RefusedError("an append to something that is not a list")
+                    raise RefusedError("an append to something that is not a list")
                 stack[-1].extend(items)
             case "SETITEM" | "SETITEMS":
-                items = self._take(2) if name == "SETITEM" else self._take_to_mark()
+                items = self.take(2) if name == "SETITEM" else self.take_to_mark()
                 _fill(stack[-1], items)
             case "GLOBAL":
-                stack.append(_named(*argument.split(" ", 1)))
+                stack.append(self.named(*argument.split(" ", 1)))
             case "STACK_GLOBAL":
-                stack.append(_named(*self._take(2)))
+                stack.append(self.named(*self.take(2)))
             case "REDUCE":
-                function, arguments = self._take(2)
+                function, arguments = self.take(2)
                 if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-                    raise _RefusedError("a call of something that is not a function")
+                    raise RefusedError("a call of something that is not a function")
                 stack.append(function.make(arguments))
             case "BUILD":
-                (state,) = self._take(1)
-                if not isinstance(stack[-1], _Kind | _Array):
-                    raise _RefusedError("an object with a state of its own")
+                (state,) = self.take(1)
+                if not isinstance(stack[-1], _Kind | ArrayParts):
+                    raise RefusedError("an object with a state of its own")
                 stack[-1].set_state(state)
             case "PROTO" | "FRAME":
                 pass
             case _:
-                raise _RefusedError(f"the instruction {name}")
+                raise RefusedError(f"the instruction {name}")
 
-    def _take(self, count: int) -> list[Any]:
+    def named(self, module: object, attribute: object) -> object:
+        """What stands for a name that the real machine would import."""
+        if (module, attribute) not in _ALLOWED:
+            raise RefusedError(f"'{shown(module)}.{shown(attribute)}'")
+        return _Name(str(attribute))
+
+    def take(self, count: int) -> list[Any]:
+        """The topmost values of the stack, taken off it."""
         if count > len(self.stack):
             raise ValueError("the stack is empty")
         taken = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return taken
 
-    def _take_to_mark(self) -> list[Any]:
+    def take_to_mark(self) -> list[Any]:
+        """What lies above the last mark, taken off with it."""
         for depth in range(len(self.stack) - 1, -1, -1):
             if isinstance(self.stack[depth], _Mark):
                 items = self.stack[depth + 1 :]
@@ -232,17 +268,11 @@ class _Machine:
 
 def _fill(target: object, items: list[Any]) -> None:
     if not isinstance(target, dict):
-        raise _RefusedError("an entry in something that is not a dictionary")
+        raise RefusedError("an entry in something that is not a dictionary")
     if len(items) % 2:
         raise ValueError("a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
         # Hashing a nested tuple can take for ever.
         if not isinstance(key, str | bytes | int):
-            raise _RefusedError("a key that is neither text nor a number")
+            raise RefusedError("a key that is neither text nor a number")
         target[key] = value
-
-
-def _named(module: object, attribute: object) -> _Name:
-    if (module, attribute) not in _ALLOWED:
-        raise _RefusedError(f"'{shown(module)}.{shown(attribute)}'")
-    return _Name(str(attribute))

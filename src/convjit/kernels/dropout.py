@@ -63,6 +63,7 @@ def scale(k: Kernel, problem: Problem) -> int:
     x, y = problem.view(k, "x"), problem.view(k, "y")
 
     def body(place: Place, block: Value, feature: Index) -> None:
-        y.store(x.load(place("x")) * op.factor, place("y"))
+        value, where = x.load(place("x")) * op.factor, place("y")
+        y.store(y.load(where) + value if op.accumulate else value, where)
 
     return sweep(k, problem, ("x", "y"), body)

@@ -19,7 +19,7 @@ from convjit.kernels.conv import tile_sizes
 from convjit.kernels.neuron import apply_neuron
 from convjit.ops.fc import FcBackwardData, FcBackwardWeights, FcForward
 
-__all__: list[str] = []
+__all__ = ["store_part"]
 
 TASKS = 32
 """Enough for an even split over a few threads, few enough that a task uses its source many times."""
@@ -204,14 +204,14 @@ def fc_backward_weights(k: Kernel, problem: Problem) -> int:
             def finish(i: int, v: int, value: Value, f: Value = f) -> None:
                 target = dw + ((f + i) * features + first + v * lanes)
                 room = None if features % width == 0 else last - first - v * lanes
-                _store_part(k, target, value, spare, room, op.accumulate)
+                store_part(k, target, value, spare, room, op.accumulate)
 
             tile.each(finish)
         before += rows * many
     return -(-features // width)
 
 
-def _store_part(k: Kernel, target: Pointer, value: Value, spare: Pointer, room: Value | None, accumulate: bool) -> None:
+def store_part(k: Kernel, target: Pointer, value: Value, spare: Pointer, room: Value | None, accumulate: bool) -> None:
     """Store a vector where all of it fits (always, if `room` is None), else its first `room` elements."""
     whole = k.loose_vectors(target)
     if room is None:

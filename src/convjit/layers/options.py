@@ -40,7 +40,8 @@ __all__ = [
     "text",
 ]
 
-File = Literal["net", "params"]
+File = Literal["net", "params", "either"]
+"""Where a key belongs; where both are allowed, it is written into the net file."""
 
 
 @dataclass(frozen=True)

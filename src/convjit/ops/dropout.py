@@ -77,6 +77,7 @@ class Scale(Op):
 
     maps: Maps
     factor: float
+    accumulate: bool = False
 
     def operands(self) -> dict[str, Operand]:
         return {"x": self.maps, "y": self.maps}

@@ -1,0 +1,254 @@
+"""Directories of cuda-convnet and cuda-convnet2: batches.meta, and numbered batches of images.
+
+    batches.meta            pickle: data_mean (features, 1), label_names, num_vis, and perhaps img_size, label_offset,
+                            color_pca = (deviations, vectors)
+    data_batch_<n>          pickle: data, labels; or a folder of such files whose names end in .0, .1, ...
+
+`data` is uint8 (features, cases), a feature being channel*H*W + y*W + x; or a list of JPEG files, one side of each
+img_size long and the other no shorter, of which the centre is taken. `labels` are numbers, or a list of numbers for
+each image, of which the first counts. Images without a label, or that cannot be decoded, are skipped and named.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convjit.data.dataset import Dataset, Images, build, check_bytes
+from convjit.data.decode import BrokenImageError, WrongSizeError, decode
+from convjit.data.original_pickle import plain, unpickle_original
+from convjit.data.source import Progress
+from convjit.data.stream import shown
+from convjit.errors import DataError
+
+__all__ = ["OriginalSet", "is_original", "load_original", "read_original"]
+
+_META = "batches.meta"
+_BATCH = re.compile(r"data_batch_(\d{1,9})")
+_PART = re.compile(r".*\.(\d{1,9})")
+_MAX_FILE = 2 << 30
+_THREADS = 4
+# Validation batches of cuda-convnet2 are numbered from the next round thousand on.
+_FIRST_TEST = 1000
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What batches.meta says, with (C, H, W) of the images."""
+
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: NDArray[np.float32] | None
+    colours: NDArray[np.float32] | None
+    offset: int
+
+
+@dataclass(frozen=True)
+class OriginalSet:
+    """Some batches of a directory, by number; `skipped` names the images that could not be used."""
+
+    where: str
+    name: str
+    meta: _Meta
+    batches: dict[int, Images]
+    skipped: tuple[str, ...]
+
+    def dataset(self, train: Sequence[int], test: Sequence[int]) -> Dataset:
+        """The batches of these numbers as training and test images."""
+        chosen = []
+        for numbers in (train, test):
+            some = [self.batches[number] for number in numbers]
+            check_bytes(self.where, sum(one.pixels.nbytes for one in some))
+            pixels, labels = (np.concatenate([getattr(one, name) for one in some]) for name in ("pixels", "labels"))
+            chosen.append(Images(pixels, labels, tuple(map(len, some))))
+        highest = max(int(part.labels.max()) for part in chosen)
+        classes = self.meta.classes or tuple(str(label) for label in range(highest + 1))
+        found = build(self.name, chosen[0], chosen[1], classes, self.skipped)
+        mean, colours = self.meta.mean, self.meta.colours
+        return Dataset(
+            found.name, found.train, found.test, found.classes, found.fingerprint, found.skipped, mean, colours
+        )
+
+
+def is_original(path: Path) -> bool:
+    """Whether a folder is one of cuda-convnet's, and not the CIFAR batches as they are published."""
+    if not (path / _META).is_file():
+        return False
+    if "data_mean" in unpickle_original(_bytes(path / _META), shown(path / _META)):
+        return True
+    numbers = _numbers(path)
+    if not numbers or numbers[min(numbers)].is_dir():
+        return bool(numbers)
+    values = unpickle_original(_bytes(numbers[min(numbers)]), shown(numbers[min(numbers)]))
+    data = plain(values.get("data"))
+    return isinstance(data, np.ndarray) and data.ndim == 2 and data.shape[1] == len(_labels(values.get("labels")))
+
+
+def load_original(path: Path, progress: Progress | None = None) -> Dataset:
+    """All batches: those from 1000 on are the test images if there are any, else the last one."""
+    numbers = sorted(_numbers(path))
+    test = [n for n in numbers if n >= _FIRST_TEST] if min(numbers, default=0) < _FIRST_TEST else []
+    test = test or numbers[-1:]
+    train = [n for n in numbers if n not in test]
+    if not train:
+        raise DataError(f"{shown(path)}: {len(numbers)} data batches; to train and to test it takes two")
+    return read_original(path, numbers, progress).dataset(train, test)
+
+
+def read_original(path: Path, numbers: Sequence[int], progress: Progress | None = None) -> OriginalSet:
+    """The batches of these numbers."""
+    there = _numbers(path)
+    if missing := [number for number in numbers if number not in there]:
+        known = f"there are {min(there)} to {max(there)}" if there else "there are none"
+        raise DataError(f"{shown(path)}: data_batch_{missing[0]} is missing; {known}")
+    meta = _meta(unpickle_original(_bytes(path / _META), shown(path / _META)), shown(path / _META))
+    batches: dict[int, Images] = {}
+    skipped: list[str] = []
+    wanted, total = list(dict.fromkeys(numbers)), 0
+    for done, number in enumerate(wanted, 1):
+        parts = [_images(file, meta, skipped) for file in _files(there[number])]
+        pixels, labels = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        total += pixels.nbytes
+        check_bytes(shown(path), total)
+        batches[number] = Images(pixels.astype(np.uint8, copy=False), labels.astype(np.int32))
+        if progress:
+            progress(done, len(wanted))
+    seen = sum(map(len, batches.values())) + len(skipped)
+    if len(skipped) > max(10, seen // 100):
+        raise DataError(f"{shown(path)}: {len(skipped)} of {seen} images cannot be used, the first: {skipped[0]}")
+    return OriginalSet(shown(path), path.resolve().name, meta, batches, tuple(skipped))
+
+
+def _numbers(path: Path) -> dict[int, Path]:
+    try:
+        found = {child: _BATCH.fullmatch(child.name) for child in path.iterdir()}
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from None
+    return {int(match[1]): child for child, match in found.items() if match}
+
+
+def _files(path: Path) -> list[Path]:
+    """A batch's file, or the files of its sub-batches in order."""
+    if not path.is_dir():
+        return [path]
+    found = {child: _PART.fullmatch(child.name) for child in path.iterdir()}
+    files = sorted((int(match[1]), child) for child, match in found.items() if match)
+    if not files:
+        raise DataError(f"{shown(path)}: no sub-batches in this folder; their names end in .0, .1, ...")
+    return [child for _, child in files]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if (size := path.stat().st_size) > _MAX_FILE:
+            raise DataError(f"{shown(path)}: {size:,} bytes; allowed are {_MAX_FILE:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from None
+
+
+def _meta(values: dict[str, Any], where: str) -> _Meta:
+    mean = plain(values.get("data_mean"))
+    features = plain(values.get("num_vis", mean.size if isinstance(mean, np.ndarray) else None))
+    if type(features) is not int or not 0 < features < 1 << 28:
+        raise DataError(f"{where}: num_vis, the numbers in an image, is {shown(features)}; it must be a whole number")
+    side = math.isqrt(features // 3)
+    shape = (3, side, side) if 3 * side * side == features else (1, math.isqrt(features), math.isqrt(features))
+    if math.prod(shape) != features:
+        shape = (features, 1, 1)
+    names = tuple(shown(plain(name)) for name in plain(values.get("label_names", [])) or [])
+    if isinstance(mean, np.ndarray):
+        if mean.size != features:
+            raise DataError(f"{where}: data_mean has {mean.size} numbers, num_vis says {features}")
+        mean = mean.astype(np.float32).reshape(shape)
+    offset = plain(values.get("label_offset", 0))
+    colours = _colours(values.get("color_pca"), shape[0])
+    return _Meta(
+        shape, names, mean if isinstance(mean, np.ndarray) else None, colours, offset if type(offset) is int else 0
+    )
+
+
+def _colours(value: object, channels: int) -> NDArray[np.float32] | None:
+    """Axes from (deviations, vectors), of which a column is a vector."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return None
+    deviations, vectors = (np.asarray(plain(part), np.float32) for part in value)
+    if deviations.size != channels or vectors.shape != (channels, channels):
+        return None
+    found: NDArray[np.float32] = np.ascontiguousarray(deviations.reshape(-1, 1) * vectors.T)
+    return found
+
+
+def _images(path: Path, meta: _Meta, skipped: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    values, where = unpickle_original(_bytes(path), shown(path)), shown(path)
+    data, labels = plain(values.get("data")), _labels(values.get("labels"))
+    if isinstance(data, list):
+        found, reasons = _decoded(data, meta.shape)
+    elif isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2:
+        if data.shape[0] != math.prod(meta.shape):
+            raise DataError(f"{where}: data is {list(data.shape)}; batches.meta says ({math.prod(meta.shape)}, cases)")
+        found = list(np.ascontiguousarray(data.T).reshape(-1, *meta.shape))
+        reasons = {}
+    else:
+        form = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise DataError(f"{where}: data is {form}; it must be uint8 (features, cases) or a list of JPEG files")
+    if len(labels) != len(found):
+        raise DataError(f"{where}: {len(found)} images have {len(labels)} labels; there must be one for each")
+    reasons |= {i: "it has no label" for i, label in enumerate(labels) if label is None}
+    skipped += [f"{where}: image {i}: {reason}" for i, reason in sorted(reasons.items())]
+    good = [i for i in range(len(found)) if i not in reasons]
+    if not good:
+        raise DataError(f"{where}: no image in it can be used" + (f": {reasons[0]}" if reasons else ""))
+    numbers = np.array([labels[i] for i in good], np.int64) + meta.offset
+    if numbers.min() < 0 or numbers.max() >= 1 << 31:
+        raise DataError(f"{where}: labels go from {numbers.min()} to {numbers.max()}; they count from 0")
+    return np.stack([found[i] for i in good]), numbers
+
+
+def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArray[np.uint8]], dict[int, str]]:
+    """Pixels of JPEG files, and why some have none."""
+
+    def one(data: object) -> NDArray[np.uint8] | str:
+        try:
+            pixels = decode(data if isinstance(data, bytes) else b"", None)
+        except (BrokenImageError, WrongSizeError) as error:
+            return str(error)
+        _, height, width = pixels.shape
+        if min(height, width) != shape[1]:
+            return f"it is {width}x{height}; its shorter side must be {shape[1]}"
+        top, left = (height - shape[1]) // 2, (width - shape[2]) // 2
+        pixels = pixels[:, top : top + shape[1], left : left + shape[2]]
+        return np.ascontiguousarray(np.broadcast_to(pixels, shape))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(one, files))
+    reasons = {i: result for i, result in enumerate(found) if isinstance(result, str)}
+    return [np.zeros(shape, np.uint8) if isinstance(result, str) else result for result in found], reasons
+
+
+def _labels(value: object) -> list[int | None]:
+    """A label for every image, None for none."""
+    value = plain(value)
+    items = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(items, list | tuple):
+        raise DataError("labels are neither a list nor an array")
+    found: list[int | None] = []
+    for item in items:
+        item = plain(item)
+        item = item.reshape(-1).tolist() if isinstance(item, np.ndarray) else item
+        first = item[0] if isinstance(item, list | tuple) and item else item
+        if isinstance(first, list | tuple):
+            found.append(None)
+        elif isinstance(first, int | float) and float(first).is_integer():
+            found.append(int(first))
+        else:
+            raise DataError(f"'{shown(first)}' is no label; labels are whole numbers")
+    return found

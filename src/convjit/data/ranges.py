@@ -1,0 +1,105 @@
+"""Data batches by number, as cuda-convnet's --train-range and --test-range choose them.
+
+A place may be written PATH#train=1-4,test=5: the batches of PATH that train and test. Sets that know no numbers count
+as batches of 10,000 images: those of the training images from 1 on, then those of the test images.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convjit.data.dataset import Dataset, Images, build
+from convjit.data.original import is_original, read_original
+from convjit.data.source import Progress
+from convjit.data.sources import open_dataset
+from convjit.data.stream import shown
+from convjit.errors import DataError, UsageError
+
+__all__ = ["Range", "join_place", "open_place", "open_ranges", "split_place"]
+
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_PLACE = re.compile(r"(.*)#train=([\d-]+),test=([\d-]+)", re.DOTALL)
+_CUT = 10_000
+
+
+@dataclass(frozen=True)
+class Range:
+    """Batches `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, text: str) -> Range:
+        """From "a" or "a-b"."""
+        match = _RANGE.fullmatch(text.strip())
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(f"'{shown(text)}' is no range of batches; write a or a-b, such as 1-5")
+        return cls(int(match[1]), int(match[2] or match[1]))
+
+    def numbers(self) -> range:
+        """The numbers of its batches."""
+        return range(self.first, self.last + 1)
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}" if self.last != self.first else str(self.first)
+
+
+def split_place(place: str) -> tuple[str, Range | None, Range | None]:
+    """Path, training range and test range of a place; None for what it does not say."""
+    match = _PLACE.fullmatch(place)
+    return (match[1], Range.parse(match[2]), Range.parse(match[3])) if match else (place, None, None)
+
+
+def join_place(path: str, train: Range, test: Range) -> str:
+    """The text that `split_place` reads."""
+    return f"{path}#train={train},test={test}"
+
+
+def open_place(place: str | os.PathLike[str], *, progress: Progress | None = None) -> Dataset:
+    """The data set of a path, or of the batches of one."""
+    path, train, test = split_place(os.fspath(place))
+    if train is None or test is None:
+        return open_dataset(path, progress=progress)
+    return open_ranges(path, train, test, progress=progress)
+
+
+def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | None = None) -> Dataset:
+    """The data set whose training and test images are those of the batches in these ranges."""
+    if is_original(Path(path)):
+        return read_original(Path(path), [*train.numbers(), *test.numbers()], progress).dataset(
+            list(train.numbers()), list(test.numbers())
+        )
+    return cut(open_dataset(path, progress=progress), train, test, shown(path))
+
+
+def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
+    """A set by ranges of its batches."""
+    batches = dict(enumerate((*_pieces(dataset.train), *_pieces(dataset.test)), 1))
+    chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
+    return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)
+
+
+def _pieces(images: Images) -> Sequence[Images]:
+    starts = range(0, len(images), _CUT)
+    return [Images(images.pixels[s : s + _CUT], images.labels[s : s + _CUT]) for s in starts]
+
+
+def _join(batches: Mapping[int, Images], numbers: Iterable[int], where: str) -> Images:
+    if missing := [number for number in numbers if number not in batches]:
+        raise DataError(f"{where}: there is no batch {missing[0]}; it has the batches 1 to {len(batches)}")
+    chosen = [batches[number] for number in numbers]
+    parts = tuple(map(len, chosen))
+    if len(chosen) == 1:
+        return Images(chosen[0].pixels, chosen[0].labels, parts)
+    pixels, labels = ([getattr(one, name) for one in chosen] for name in ("pixels", "labels"))
+    return Images(np.concatenate(pixels), np.concatenate(labels), parts)

@@ -1,0 +1,175 @@
+"""Directories of cuda-convnet: batches by number, arrays by columns, lists of JPEG files, and errors."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from image_sets import picture
+from numpy.typing import NDArray
+from original_files import Old, old_pickle, write_batches
+
+from convjit.data import open_dataset, open_place
+from convjit.data.original_pickle import StandIn, plain, unpickle_original
+from convjit.data.ranges import Range, join_place, split_place
+from convjit.errors import DataError, UsageError
+
+Batches = dict[int, tuple[NDArray[np.uint8], list[int]]]
+
+
+def batches(*numbers: int, count: int = 5, shape: tuple[int, ...] = (3, 4, 4)) -> Batches:
+    rng = np.random.default_rng(0)
+    return {n: (rng.integers(0, 256, (count, *shape), np.uint8), rng.integers(0, 3, count).tolist()) for n in numbers}
+
+
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_the_last_batch_is_the_test(tmp_path: Path, protocol: int) -> None:
+    made = batches(1, 2, 3)
+    found = open_dataset(write_batches(tmp_path / "d", made, protocol=protocol))
+    assert found.classes == ("a", "b", "c") and found.shape == (3, 4, 4) and found.train.parts == (5, 5)
+    assert np.array_equal(found.train.pixels, np.concatenate([made[1][0], made[2][0]]))
+    assert found.train.labels.tolist() == made[1][1] + made[2][1] and np.array_equal(found.test.pixels, made[3][0])
+    # The mean is the one that the set came with.
+    assert np.allclose(found.mean_image(), np.concatenate([pixels for pixels, _ in made.values()]).mean(0))
+
+
+def test_validation_batches_from_1000_on(tmp_path: Path) -> None:
+    found = open_dataset(write_batches(tmp_path / "d", batches(0, 1, 1000, 1001)))
+    assert found.train.parts == (5, 5) == found.test.parts
+
+
+def test_ranges(tmp_path: Path) -> None:
+    made = batches(1, 2, 3, 4)
+    folder = write_batches(tmp_path / "d", made)
+    found = open_place(f"{folder}#train=2-3,test=1")
+    assert np.array_equal(found.train.pixels[5:], made[3][0]) and np.array_equal(found.test.pixels, made[1][0])
+    with pytest.raises(DataError, match=r"data_batch_5 is missing; there are 1 to 4"):
+        open_place(f"{folder}#train=1-5,test=1")
+
+
+def test_ranges_of_any_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convjit.data import ranges
+    from convjit.data.dataset import from_arrays
+
+    pixels = np.arange(7 * 4, dtype=np.uint8).reshape(7, 1, 2, 2)
+    whole = from_arrays(pixels[:5], np.zeros(5, int), pixels[5:], np.ones(2, int))
+    monkeypatch.setattr(ranges, "_CUT", 2)
+    found = ranges.cut(whole, Range(1, 3), Range(4, 4), "x")
+    assert found.fingerprint == whole.fingerprint and found.train.parts == (2, 2, 1)
+    assert np.array_equal(ranges.cut(whole, Range(2, 2), Range(4, 4), "x").train.pixels, pixels[2:4])
+    with pytest.raises(DataError, match="no batch 5; it has the batches 1 to 4"):
+        ranges.cut(whole, Range(1, 3), Range(5, 5), "x")
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-2", "1-2-3", "-1", "1-"])
+def test_no_range(text: str) -> None:
+    with pytest.raises(UsageError, match="no range of batches"):
+        Range.parse(text)
+
+
+def test_places() -> None:
+    place = join_place("/a#b", Range.parse("1-5"), Range.parse("6"))
+    assert place == "/a#b#train=1-5,test=6"
+    assert split_place(place) == ("/a#b", Range(1, 5), Range(6, 6)) and split_place("/a#b") == ("/a#b", None, None)
+    assert list(Range(2, 4).numbers()) == [2, 3, 4] and len(Range(2, 4)) == 3
+
+
+def jpegs(folder: Path, files: list[bytes], labels: list[Any], **meta: Any) -> Path:
+    """A directory of cuda-convnet2: one training batch as a folder of two parts, one test batch."""
+    write_batches(folder, batches(0, 1000, shape=(3, 8, 8)), **meta)
+    (folder / "data_batch_0").unlink()
+    inner = folder / "data_batch_0"
+    inner.mkdir()
+    for part, (start, end) in enumerate([(0, 3), (3, len(files))]):
+        value = {"data": files[start:end], "labels": labels[start:end]}
+        (inner / f"data_batch_0.{part}").write_bytes(old_pickle(value))
+    return folder
+
+
+def test_jpegs_in_parts(tmp_path: Path) -> None:
+    sizes = [(8, 8), (8, 11), (13, 8), (8, 8)]
+    files = [picture(i, size, kind="JPEG") for i, size in enumerate(sizes)]
+    files.append(picture(9, (8, 8), mode="L", kind="JPEG"))
+    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [2, 0], [0], [2], [1]], label_offset=0, img_size=8))
+    assert found.train.labels.tolist() == [1, 2, 0, 2, 1] and found.shape == (3, 8, 8)
+    from convjit.data.decode import decode
+
+    wide = decode(files[1], None)
+    assert np.array_equal(found.train.pixels[1], wide[:, :, 1:9])
+    assert (found.train.pixels[4][0] == found.train.pixels[4][2]).all()
+
+
+def test_images_without_use_are_named(tmp_path: Path) -> None:
+    files = [picture(i, (8, 8), kind="JPEG") for i in range(5)]
+    files[1], files[4] = b"\xff\xd8 no", picture(4, (9, 9), kind="JPEG")
+    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [1], [], [0], [0]]))
+    assert found.train.labels.tolist() == [1, 0] and len(found.skipped) == 3
+    assert "no label" in found.skipped[1] and "shorter side must be 8" in found.skipped[2]
+
+
+def test_colours(tmp_path: Path) -> None:
+    vectors = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
+    pca = (np.array([[1.0], [2.0], [3.0]]), vectors)
+    found = open_dataset(write_batches(tmp_path / "d", batches(1, 2), color_pca=pca))
+    assert found.colour_axes().tolist() == [[0, 1, 0], [2, 0, 0], [0, 0, 3]]
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    folder = write_batches(tmp_path / "d", batches(1, 2))
+    good = (folder / "data_batch_1").read_bytes()
+    for value, says in [
+        (
+            {"data": np.zeros((47, 5), np.uint8), "labels": [0] * 5},
+            r"data is \[47, 5\]; batches.meta says \(48, cases\)",
+        ),
+        ({"data": np.zeros((48, 5), np.float32), "labels": [0] * 5}, "float32"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [0] * 4}, "5 images have 4 labels"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [-1] * 5}, "count from 0"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": ["x"] * 5}, "'x' is no label"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [3] * 5}, "highest label is 3; 3 classes"),
+        ({"data": [b"x"] * 3, "labels": [0] * 3}, "no image in it can be used"),
+    ]:
+        (folder / "data_batch_1").write_bytes(old_pickle(value))
+        with pytest.raises(DataError, match=says) as caught:
+            open_dataset(folder)
+        assert "\n" not in str(caught.value)
+    for data in (good[:100], b"", b"PK\x03\x04 no zip", b"\x80\x02]."):
+        (folder / "data_batch_1").write_bytes(data)
+        with pytest.raises(DataError, match="data_batch_1"):
+            open_dataset(folder)
+
+
+def test_packed(tmp_path: Path) -> None:
+    folder = write_batches(tmp_path / "d", batches(1, 2))
+    before = open_dataset(folder).fingerprint
+    for name in ("data_batch_1", "data_batch_2"):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("data", (folder / name).read_bytes())
+        (folder / name).write_bytes(packed.getvalue())
+    assert open_dataset(folder).fingerprint == before
+
+
+def test_classes_become_boxes() -> None:
+    value = {"op": Old("options OptionsParser", {"options": {"x": 1.5}}), "n": np.float32(2.5), "t": (None, True)}
+    for protocol in (0, 2):
+        found = unpickle_original(old_pickle(value, protocol), "x")
+        assert isinstance(found["op"], StandIn) and found["op"].name == "options OptionsParser"
+        assert plain(plain(found["op"])["options"]) == {"x": 1.5} and found["n"] == 2.5 and found["t"] == (None, True)
+
+
+def test_calls_become_boxes(tmp_path: Path) -> None:
+    """Whatever is asked for, nothing is called."""
+    mark = tmp_path / "mark"
+    for call in (
+        f"cos\nsystem\n(S'touch {mark}'\ntR",
+        f"(S'touch {mark}'\nios\nsystem\n",
+        f"c__builtin__\neval\n(S'open({str(mark)!r}, 1)'\ntR",
+    ):
+        data = b"(dS'op'\n" + call.encode() + b"s."
+        assert isinstance(unpickle_original(data, "x")["op"], StandIn)
+    assert not mark.exists()

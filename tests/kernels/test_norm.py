@@ -1,0 +1,131 @@
+"""Normalisation against a direct sum in float64.
+
+A window has at most n*n numbers of at most 3 (their squares summed: n*n + 1 roundings of what d is made of, of which the
+power passes on 3/4), and roots, quotient and products some 8 more. In a gradient as many terms are added again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import EPSILON, NdArray, assert_matches, batches, on_every_target, problem, run_kernel
+
+from convjit.codegen.target import Target
+from convjit.ops import (
+    ContrastNormBackward,
+    ContrastNormForward,
+    CrossMapNormBackward,
+    CrossMapNormForward,
+    Halo,
+    Maps,
+    NormShape,
+    Op,
+    ResponseNormBackward,
+    ResponseNormForward,
+)
+
+HALOS = {"x": Halo(1, 2, 3, 0), "y": Halo(0, 1, 0, 2), "dy": Halo(1, 0, 0, 1), "dx": Halo(2, 1, 0, 0)}
+FLAT_HALOS = {"x": Halo(1, 0, 3, 0), "y": Halo(0, 0, 2, 0), "dy": Halo(1, 0, 0, 0), "dx": Halo(2, 0, 0, 0)}
+WITHIN = [
+    NormShape(Maps(2, 7, 9), 3, 0.5, 0.75),
+    NormShape(Maps(1, 5, 4), 4, 0.5, 0.6, 2.0),
+    NormShape(Maps(1, 1, 1), 1, 0.5, 0.75),
+    NormShape(Maps(1, 3, 3), 3, 2.0, 1.0, 0.5),
+    NormShape(Maps(1, 17, 14), 14, 3.0, 0.75),
+]
+ACROSS = [
+    (NormShape(Maps(9, 3, 5), 5, 0.5, 0.75, 2.0), False),
+    (NormShape(Maps(8, 2, 3), 4, 0.5, 0.6), False),
+    (NormShape(Maps(3, 2, 2), 3, 0.5, 0.75), False),
+    (NormShape(Maps(2, 1, 1), 2, 0.5, 0.75), False),
+    (NormShape(Maps(5, 2, 2), 1, 0.5, 0.75), False),
+    (NormShape(Maps(17, 1, 3), 14, 2.0, 0.75), False),
+    (NormShape(Maps(3, 2, 2), 5, 0.5, 0.75), False),
+    (NormShape(Maps(3, 9, 100), 2, 0.5, 0.75), False),
+    (NormShape(Maps(10, 3, 5), 4, 0.5, 0.75, 2.0), True),
+    (NormShape(Maps(8, 2, 3), 4, 0.5, 0.6), True),
+    (NormShape(Maps(31, 1, 3), 14, 2.0, 0.75), True),
+]
+
+
+def terms(shape: NormShape, across: bool) -> int:
+    """Roundings of a result."""
+    return 2 * (shape.size if across else shape.size**2) + 40
+
+
+def arrays(op: Op, images: int) -> dict[str, NdArray]:
+    """Numbers for what the op reads."""
+    rng = np.random.default_rng(images)
+    names = [*op.reads, *(("dx",) if getattr(op, "accumulate", False) else ())]
+    found = {name: rng.uniform(-3, 3, op.operands()[name].logical(images)) for name in names}
+    return {name: array.astype(np.float32) for name, array in found.items()}
+
+
+def check(op: Op, images: int, target: Target, roundings: float, **halos: Halo) -> None:
+    """Compare with the reference, in place too where there are no halos."""
+    halos = {name: halo for name, halo in halos.items() if name in op.names}
+    given = arrays(op, images)
+    assert_matches(problem(op, images, target, **halos), given, terms=roundings, scale=6)
+    if op.in_place and not halos and not getattr(op, "accumulate", False):
+        assert_matches(problem(op, images, target), given, terms=roundings, scale=6, in_place=op.in_place[0])
+
+
+@on_every_target
+@pytest.mark.parametrize("shape", WITHIN, ids=str)
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [(ResponseNormForward, ResponseNormBackward), (ContrastNormForward, ContrastNormBackward)],
+    ids=["response", "contrast"],
+)
+def test_within_maps(target: Target, shape: NormShape, forward: Any, backward: Any) -> None:
+    images, roundings = target.lanes + 1, terms(shape, across=False)
+    check(forward(shape), images, target, roundings)
+    check(backward(shape), images, target, roundings)
+    check(forward(shape), 1, target, roundings, **HALOS)
+    check(backward(shape, accumulate=True), 1, target, roundings, **HALOS)
+
+
+@on_every_target
+@pytest.mark.parametrize(("shape", "blocked"), ACROSS, ids=str)
+def test_across_maps(target: Target, shape: NormShape, blocked: bool) -> None:
+    images, roundings = target.lanes + 1, terms(shape, across=True)
+    check(CrossMapNormForward(shape, blocked), images, target, roundings)
+    check(CrossMapNormBackward(shape, blocked), images, target, roundings)
+    for halos in (HALOS, FLAT_HALOS):
+        check(CrossMapNormForward(shape, blocked), 1, target, roundings, **halos)
+        check(CrossMapNormBackward(shape, blocked, accumulate=True), 1, target, roundings, **halos)
+
+
+@on_every_target
+def test_batches(target: Target) -> None:
+    within, (across, _) = WITHIN[0], ACROSS[0]
+    for images in batches(target):
+        check(ResponseNormForward(within), images, target, terms(within, across=False))
+        check(CrossMapNormBackward(across), images, target, terms(across, across=True))
+
+
+@on_every_target
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_cross_map_against_a_sum_written_out(target: Target, size: int, blocked: bool) -> None:
+    """The formula once more, term by term, with the scale divided and the window of even size leaning low."""
+    shape = NormShape(Maps(11, 1, 2), size, 0.7, 0.75, 2.0)
+    x = arrays(CrossMapNormForward(shape), 2)["x"]
+    found = run_kernel(problem(CrossMapNormForward(shape, blocked), 2, target), {"x": x})["y"]
+    for n, c, i, j in np.ndindex(*x.shape):
+        start = c // size * size if blocked else c - {4: 2, 5: 2}[size]
+        members = [other for other in range(start, start + size) if 0 <= other < 11]
+        d = 2.0 + 0.7 / size * sum(float(x[n, other, i, j]) ** 2 for other in members)
+        assert abs(found[n, c, i, j] - x[n, c, i, j] / d**0.75) <= 30 * EPSILON * 3
+
+
+@on_every_target
+def test_small_numbers_have_exact_gradients(target: Target) -> None:
+    """Near 0 the original lost the gradient, which it derived from quotients of outputs and inputs."""
+    op = CrossMapNormBackward(NormShape(Maps(4), 3, 1.0, 0.75))
+    x = np.array([0, 1e-20, 2, 0], np.float32).reshape(1, 4, 1, 1)
+    dx = run_kernel(problem(op, 1, target), {"x": x, "dy": np.ones_like(x)})["dx"]
+    want = op.reference({"x": x.astype(np.float64), "dy": np.ones_like(x, np.float64)})["dx"]
+    np.testing.assert_allclose(dx, want, rtol=1e-6)
