@@ -6,15 +6,24 @@ from collections.abc import Sequence
 
 from convjit.graph import Net
 from convjit.layers import (
+    Cmpool,
+    Cmrnorm,
+    Cnorm,
+    ConcatLayer,
     Conv,
     Data,
     Dropout,
     Dropout2,
+    Eltmax,
+    Eltsum,
     Fc,
     Layer,
     Logreg,
     NeuronLayer,
+    Norm,
+    PassLayer,
     Pool,
+    Rnorm,
     Softmax,
 )
 from convjit.ops.neuron import NEURONS
@@ -109,6 +118,44 @@ SAMPLES: dict[str, dict[str, Net]] = {
     },
 }
 """By type: nets that show what the type can do, each with a word on what that is."""
+
+NORM = {"scale": 0.8, "pow": 0.75}
+SAMPLES |= {
+    "rnorm": {
+        "odd": net_of(_conv(), Rnorm("norm", "conv", size=3, **NORM, neuron="relu")),
+        "even": net_of(_conv(), Rnorm("norm", "conv", size=2, scale=2, pow=0.6, min_div=2)),
+        "two readers": net_of(_conv(), Rnorm("norm", "conv", size=3, **NORM), Fc("join", "norm, conv", outputs=3)),
+    },
+    "cnorm": {
+        "odd": net_of(_conv(), Cnorm("norm", "conv", size=3, **NORM)),
+        "even": net_of(_conv(), Cnorm("norm", "conv", size=4, scale=3, pow=1.5, min_div=2)),
+        "two readers": net_of(_conv(), Cnorm("norm", "conv", size=3, **NORM), Fc("join", "norm, conv", outputs=3)),
+    },
+    "cmrnorm": {
+        "odd": net_of(_conv(filters=6), Cmrnorm("norm", "conv", size=5, **NORM)),
+        "even": net_of(_conv(filters=5), Cmrnorm("norm", "conv", size=4, scale=2, pow=0.6, min_div=2)),
+        "blocked": net_of(_conv(filters=5), Cmrnorm("norm", "conv", size=3, blocked=True, **NORM, neuron="relu")),
+        "two readers": net_of(_conv(), Cmrnorm("norm", "conv", size=3, **NORM), Fc("join", "norm, conv", outputs=3)),
+    },
+    "eltsum": {
+        "coefficients": net_of(_conv("a"), _conv("b"), _conv("c"), Eltsum("sum", "a, b, c", coeffs="1, -0.5, 2")),
+        "the same twice": net_of(_conv("a"), Eltsum("sum", "a, a", coeffs=(0.5, 2), neuron="tanh[1,1]")),
+        "flat and maps": net_of(Fc("fc", "data", outputs=84), Eltsum("sum", "fc, data"), _conv(inputs="sum")),
+        "one": net_of(_conv("a"), Eltsum("sum", "a", coeffs=3)),
+    },
+    "eltmax": {"three": net_of(_conv("a"), _conv("b"), _conv("c"), Eltmax("max", "a, b, c", neuron="relu"))},
+    "concat": {
+        "channels": net_of(_conv("a"), _conv("b", filters=3), ConcatLayer("join", "a, b, a"), _conv("c", "join")),
+        "of several sizes": net_of(_conv("a"), Fc("b", "a", outputs=5), ConcatLayer("join", "b, a, b", neuron="relu")),
+        "one": net_of(_conv("a"), ConcatLayer("join", "a")),
+    },
+    "pass": {"two": net_of(_conv("a"), _conv("b"), PassLayer("join", "a, b"))},
+    "cmpool": {
+        "plain": net_of(_conv(filters=7), Cmpool("pool", "conv", size=3, stride=2, outputs=3)),
+        "start": net_of(_conv(filters=7), Cmpool("pool", "conv", size=3, stride=2, start=-1, outputs=4, neuron="relu")),
+    },
+}
+SAMPLES["pool"]["largest magnitude"] = net_of(_conv(), Pool("pool", "conv", pool="maxabs", size_x=3, stride=2))
 
 NETS = {f"{kind}: {what}": net for kind, nets in SAMPLES.items() for what, net in nets.items()}
 NETS |= {f"neuron {name}": neuron_sample(name) for name in NEURONS}

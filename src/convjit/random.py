@@ -47,7 +47,9 @@ def derive_key(seed: int, purpose: str, step: int = 0) -> Key:
 def words(key: Key, count: int) -> Words:
     """`count` 32-bit words: the first output of counters 0, 1, 2, ..."""
     index = np.arange(count, dtype=np.uint64)
-    return threefry(key, (index & np.uint64(0xFFFFFFFF)).astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32))[0]
+    return threefry(key, (index & np.uint64(0xFFFFFFFF)).astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32))[
+        0
+    ]
 
 
 def uniform(key: Key, count: int) -> NDArray[np.float64]:

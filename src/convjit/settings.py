@@ -1,6 +1,7 @@
 """Every environment variable that convjit reads, declared once.
 
-CONVJIT_CACHE     folder of compiled kernels and decoded image sets (default: $XDG_CACHE_HOME/convjit, else ~/.cache/convjit)
+CONVJIT_CACHE     folder of compiled kernels and decoded image sets (default: $XDG_CACHE_HOME/convjit, else
+                  ~/.cache/convjit)
 CONVJIT_TARGET    compile for this target instead of the best one of this processor: avx512, avx2, sse, neon
 CONVJIT_THREADS   number of compute threads when no option says it (default: what quota, affinity and cores allow)
 """

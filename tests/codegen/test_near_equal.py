@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convjit.codegen.tile import near_equal
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 300))
 def test_parts(total: int, most: int) -> None:
     parts = near_equal(total, most)

@@ -19,11 +19,12 @@ def arrays(op: Input, images: int, seed: int = 0) -> dict[str, NdArray]:
         rng.integers(0, source.width - maps.width + 1, images),
         rng.integers(0, 2, images),
     ]
-    return {
+    found = {
         "pixels": rng.integers(0, 256, source.logical(images), dtype=np.uint8),
         "crops": np.stack(crops, axis=1).astype(np.int32),
         "mean": integers((maps.channels, maps.height, maps.width), seed, 100, 150),
     }
+    return found | ({"tints": integers((images, maps.channels), seed, -20, 20)} if op.factor else {})
 
 
 @on_every_target
@@ -47,5 +48,12 @@ def test_shapes(target: Target, source: Maps, maps: Maps) -> None:
 @on_every_target
 def test_batches(target: Target) -> None:
     op = Input(Maps(3, 20, 20), Maps(3, 18, 18))
+    for images in batches(target):
+        assert_matches(problem(op, images, target), arrays(op, images, images))
+
+
+@on_every_target
+def test_colour_noise(target: Target) -> None:
+    op = Input(Maps(3, 20, 20), Maps(3, 18, 18), factor=0.5)
     for images in batches(target):
         assert_matches(problem(op, images, target), arrays(op, images, images))

@@ -7,7 +7,16 @@ import pytest
 from harness import NdArray, assert_matches, batches, integers, on_every_target, problem, run_kernel
 
 from convjit.codegen.target import Target
-from convjit.ops import AvgPoolBackward, AvgPoolForward, Halo, MaxPoolBackward, MaxPoolForward, Op, PoolShape
+from convjit.ops import (
+    AvgPoolBackward,
+    AvgPoolForward,
+    Halo,
+    MaxAbsPoolForward,
+    MaxPoolBackward,
+    MaxPoolForward,
+    Op,
+    PoolShape,
+)
 
 HALOS = {"x": Halo(1, 2, 3, 0), "y": Halo(0, 1, 0, 2), "dy": Halo(1, 0, 0, 1), "dx": Halo(2, 1, 0, 0)}
 SHAPES = [
@@ -43,6 +52,7 @@ def ops(shape: PoolShape, accumulate: bool) -> list[tuple[Op, float]]:
     windows = min(-(-shape.size // shape.stride), shape.rows) * min(-(-shape.size // shape.stride), shape.columns)
     return [
         (MaxPoolForward(shape), 0),
+        (MaxAbsPoolForward(shape), 0),
         (AvgPoolForward(shape), MEAN_TERMS),
         (AvgPoolForward(shape, sum=True), 0),
         (MaxPoolBackward(shape, accumulate), 0),
@@ -102,3 +112,11 @@ def test_infinities_stay(target: Target) -> None:
     assert run_kernel(problem(MaxPoolForward(shape), 1, target), {"x": x})["y"] == -np.inf
     x[0, 0, 1, 1] = np.inf
     assert run_kernel(problem(MaxPoolForward(shape), 1, target), {"x": x})["y"] == np.inf
+
+
+@on_every_target
+def test_of_equal_magnitudes_the_last_counts(target: Target) -> None:
+    shape = PoolShape.parse("c1 h2 k2 s2")
+    for numbers, largest in (((1, -3, 3, 2), 3), ((1, 3, -3, 2), -3), ((-5, 5, 0, 0), 5), ((5, -1, 2, -5), -5)):
+        x = np.array(numbers, np.float32).reshape(1, 1, 2, 2)
+        assert run_kernel(problem(MaxAbsPoolForward(shape), 1, target), {"x": x})["y"] == largest

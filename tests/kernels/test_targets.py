@@ -16,8 +16,17 @@ from convjit.ops import (
     AvgPoolForward,
     BiasBackward,
     ClearHalo,
+    Concat,
+    ContrastNormBackward,
+    ContrastNormForward,
     Copy,
     CostTotals,
+    CrossMapNormBackward,
+    CrossMapNormForward,
+    CrossPoolBackward,
+    CrossPoolForward,
+    CrossPoolShape,
+    Cut,
     DropoutBackward,
     DropoutForward,
     Export,
@@ -26,23 +35,32 @@ from convjit.ops import (
     LogregBackward,
     LogregForward,
     Maps,
+    MaxAbsPoolForward,
     MaxPoolBackward,
     MaxPoolForward,
+    Maximum,
+    MaximumBackward,
     Neuron,
     NeuronBackward,
     NeuronForward,
+    NormShape,
     Op,
     PoolShape,
     Reshape,
+    ResponseNormBackward,
+    ResponseNormForward,
     Scale,
     SoftmaxBackward,
     SoftmaxForward,
     SoftmaxLogregBackward,
     Update,
+    WeightedSum,
 )
 
 MAPS = Maps(4, 8, 9)
 POOL, WIDE_POOL = PoolShape.parse("c4 h9 k3 s2"), PoolShape.parse("c1 h40 k20 s1")
+NORM, WIDE_NORM = NormShape(MAPS, 3, 0.5, 0.75), NormShape(Maps(20, 20, 20), 18, 0.5, 0.7)
+CROSS_POOL = CrossPoolShape(MAPS, 3, 2, -1, 2)
 SAMPLES: list[Op] = [
     Input(Maps(3, 32, 32), Maps(3, 28, 28)),
     *(
@@ -69,6 +87,26 @@ SAMPLES: list[Op] = [
     DropoutForward(MAPS, 0.5, True),
     DropoutBackward(MAPS, 0.5, True),
     Scale(MAPS, 0.5),
+    *(
+        norm(shape)
+        for norm in (ResponseNormForward, ResponseNormBackward, ContrastNormForward, ContrastNormBackward)
+        for shape in (NORM, WIDE_NORM)
+    ),
+    *(
+        norm(shape, blocked)
+        for norm in (CrossMapNormForward, CrossMapNormBackward)
+        for shape in (NORM, WIDE_NORM)
+        for blocked in (False, True)
+    ),
+    WeightedSum(MAPS, (1, 0.5, 2)),
+    Maximum(MAPS, 3),
+    MaximumBackward(MAPS),
+    Concat((MAPS, Maps(2, 8, 9))),
+    Cut(MAPS, Maps(2, 3, 4), 1, 2, 3),
+    CrossPoolForward(CROSS_POOL),
+    CrossPoolBackward(CROSS_POOL),
+    MaxAbsPoolForward(POOL),
+    MaxAbsPoolForward(WIDE_POOL),
 ]
 CALL = re.compile(r"^\s+(call\w*|bl|blr)\s", re.MULTILINE)
 PRODUCTS = ("Conv", "Fc", "Local")

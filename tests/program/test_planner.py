@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from steps import random_net
 
@@ -82,6 +82,7 @@ def verify(program: Program, lanes: int) -> Plan:
     return made
 
 
+@settings(deadline=None)
 @given(programs(), st.sampled_from([4, 8, 16]))
 def test_random_lifetimes(program: Program, lanes: int) -> None:
     assert verify(program, lanes) == plan(program, lanes)

@@ -124,7 +124,7 @@ class _Builder:
         reasons = {key.lower(): why for key, why in ignored.items()}
         for key, entry in section.entries.items():
             option = options.get(key)
-            if option is not None and option.file in (file, "either"):
+            if option is not None and option.belongs(file):
                 found[option.attribute] = entry.value
             elif key in reasons and not entry.inherited:
                 self._warn(entry.where, f"{shown(entry.key)} is ignored: {reasons[key]}", section.name)
@@ -138,7 +138,7 @@ class _Builder:
         if option is not None:
             message = f"{option.key} belongs in {_FILES[option.file]}"
         else:
-            names = [o.key for o in options.values() if o.file in (file, "either")] + (["type", "inputs"] if file == "net" else [])
+            names = [o.key for o in options.values() if o.belongs(file)] + (["type", "inputs"] if file == "net" else [])
             hint = near(entry.key, names) or (f"; there are {', '.join(names)}" if names else "")
             message = f"unknown key '{shown(entry.key)}'{hint}"
         if not self._lenient:

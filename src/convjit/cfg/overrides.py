@@ -30,7 +30,8 @@ def apply_overrides(sections: Mapping[str, Section], params: dict[str, Section],
             hint = near(key, known) or f"; there are {', '.join(known)}"
             raise ConfigError(f"unknown key '{shown(key)}'{hint}", where=where, layer=name)
         option = options.get(key.lower())
-        if option is not None and option.file == "params":
+        given = name in params and key.lower() in params[name].entries
+        if option is not None and (option.file == "params" or (option.file == "either" and given)):
             place = params.setdefault(name, Section(name, where))
         else:
             place = sections[name]

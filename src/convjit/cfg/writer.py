@@ -44,7 +44,7 @@ def _options(layer: Layer, options: dict[str, Option], file: str) -> list[str]:
     lines = []
     for attribute, option in options.items():
         value = getattr(layer, attribute)
-        if (option.file if option.file != "either" else "net") != file or value is None:
+        if not option.belongs(file) or (option.file == "either" and file != "net") or value is None:
             continue
         if option.required or value != _default(option, value):
             lines.append(f"{option.key}={option.text(value).replace('%', '%%')}")

@@ -1,7 +1,7 @@
 """Compiled kernels on disk: object files that can be made again at any time.
 
-An entry is code that will be executed, so the folder must belong to the user and be writable by nobody else, every entry
-carries a checksum, and an entry that is not exactly what was asked for is compiled again.
+An entry is code that will be executed, so the folder must belong to the user and be writable by nobody else, every
+entry carries a checksum, and an entry that is not exactly what was asked for is compiled again.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ class KernelCache:
             return False
         if not stat.S_ISDIR(state.st_mode):
             return False
-        if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
-            return False
-        return True
+        return not hasattr(os, "getuid") or (state.st_uid == os.getuid() and not state.st_mode & 0o022)
 
     def get(self, key: str) -> Compiled | None:
         """The entry of a key (a hexadecimal digest), if it is there and whole."""

@@ -2,8 +2,8 @@
 
     driver(table, first, last, state, threads, scratch, ticks, give_way)
 
-table     one row of four i64 per launch: address of the kernel, number of tasks, address of its buffers, 1 if all earlier
-          launches must have ended before it starts
+table     one row of four i64 per launch: address of the kernel, number of tasks, address of its buffers, 1 if all
+          earlier launches must have ended before it starts
 state     two cache lines per launch, zeroed by the host: the next task, and the threads that have come to its barrier
 ticks     null, or where this thread notes the cycle counter at every barrier and at the end (for profiles)
 give_way  address of a function that yields the processor, called by threads that have waited long

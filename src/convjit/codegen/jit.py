@@ -18,7 +18,9 @@ def versions() -> str:
 
 @cache
 def _processor(target: Target) -> tuple[str, str]:
-    """(cpu, features) for LLVM: this very processor where `target` is the widest that it runs, else the target's own."""
+    """(cpu, features) for LLVM: this very processor where `target` is the widest that it runs, else the target's
+    own.
+    """
     if target in runnable_targets()[:1]:
         features = llvm.get_host_cpu_features().flatten()
         return llvm.get_host_cpu_name(), f"{features},{target.features}" if target.features else features

@@ -18,8 +18,8 @@ __all__ = ["TARGETS", "Target", "host_target", "initialise_llvm", "runnable_targ
 class Target:
     """One instruction set.
 
-    `lanes` is V, the float32 lanes of a vector; `registers` the number of vector registers; caches in bytes, of one core.
-    `needs` are the features (LLVM's names) that a processor must have to run it.
+    `lanes` is V, the float32 lanes of a vector; `registers` the number of vector registers; caches in bytes, of one
+    core. `needs` are the features (LLVM's names) that a processor must have to run it.
     """
 
     name: str

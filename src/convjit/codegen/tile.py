@@ -12,7 +12,9 @@ __all__ = ["Tile", "near_equal"]
 
 
 def near_equal(total: int, most: int) -> list[tuple[int, int]]:
-    """Cut `total` into the fewest parts of at most `most`, sizes differing by one: [(size, how many), ...], large first."""
+    """Cut `total` into the fewest parts of at most `most`, sizes differing by one: [(size, how many), ...], large
+    first.
+    """
     parts = -(-total // most)
     small, larger = divmod(total, parts)
     return [(size, count) for size, count in ((small + 1, larger), (small, parts - larger)) if count]

@@ -1,7 +1,7 @@
 """Values of generated code: scalars and vectors with Python's operators, and pointers to them.
 
-A `Value` wraps an LLVM value of one of a few types: i64 (indices), f32, f64, i32, i8, or a vector of f32 or i32 with one
-element per lane. A Python number beside a value becomes a constant of that value's type.
+A `Value` wraps an LLVM value of one of a few types: i64 (indices), f32, f64, i32, i8, or a vector of f32 or i32 with
+one element per lane. A Python number beside a value becomes a constant of that value's type.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ class Dataset:
         variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
         # A vector's sign is the library's choice; this one is ours, so that every machine draws the same noise.
         vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), range(channels)] < 0, -1, 1)
-        return (np.sqrt(np.maximum(variances, 0))[:, None] * vectors.T).astype(np.float32)
+        axes: NDArray[np.float32] = (np.sqrt(np.maximum(variances, 0))[:, None] * vectors.T).astype(np.float32)
+        return axes
 
 
 def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:

@@ -29,6 +29,7 @@ _ALLOWED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
     for name, function in (("multiarray", "_reconstruct"), ("numeric", "_frombuffer"))
 }
 
+_INSTRUCTIONS = {instruction.code.encode("latin-1"): instruction for instruction in pickletools.opcodes}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _INTEGERS = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4"}
 _TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
@@ -147,7 +148,7 @@ def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
     """Instructions with their arguments, as pickletools.genops gives them; but that takes no bytes in old text."""
     stream = io.BytesIO(data)
     while code := stream.read(1):
-        instruction = pickletools.code2op.get(code.decode("latin-1"))
+        instruction = _INSTRUCTIONS.get(code)
         if instruction is None:
             raise ValueError(f"instruction {code!r} is unknown")
         if instruction.name == "STRING":

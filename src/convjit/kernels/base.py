@@ -1,7 +1,8 @@
 """How a kernel is asked for and written: a problem, views of its operands, and the registry of generators.
 
-A generator is a function `generate(k, problem) -> tasks`: it writes the body of `kernel(task, buffers, scratch)` into the
-`Kernel` k and says how many tasks there are. Tasks write disjoint outputs, and each element is computed in full by one task.
+A generator is a function `generate(k, problem) -> tasks`: it writes the body of `kernel(task, buffers, scratch)` into
+the `Kernel` k and says how many tasks there are. Tasks write disjoint outputs, and each element is computed in full
+by one task.
 """
 
 from __future__ import annotations
@@ -139,10 +140,11 @@ class Algorithm:
 
     stages: tuple[Generate, ...]
     gain: Callable[[Problem], float]
-    """How many times faster than the direct way, by arithmetic alone, so that the choice is the same everywhere; 0 where
-    it is not possible."""
+    """How many times faster than the direct way, by arithmetic alone, so that the choice is the same everywhere; 0
+    where it is not possible."""
     workspace: Callable[[Problem], int]
     """Bytes."""
+
 
 
 GENERATORS: dict[type[Op], Generate] = {}

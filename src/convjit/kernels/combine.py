@@ -50,7 +50,14 @@ def maximum_backward(k: Kernel, problem: Problem) -> int:
 
 
 def _copy_channels(
-    k: Kernel, x: MapsView, y: MapsView, block: Value, part: Value, maps: Maps, corner: tuple[int, int, int], at: int = 0,
+    k: Kernel,
+    x: MapsView,
+    y: MapsView,
+    block: Value,
+    part: Value,
+    maps: Maps,
+    corner: tuple[int, int, int],
+    at: int = 0,
     accumulate: bool = False,
 ) -> None:
     """Share `part` of a copy of maps.channels channels: those of y from `at` on, from the corner of a box in x."""

@@ -1,9 +1,10 @@
 """Convolution forward and the gradient of its input: one register tile of filters x neighbouring pixels.
 
-For each filter tap a pixel's vector is loaded once and shared by the tile's filters, a weight is broadcast once and shared
-by the tile's pixels. Weights are read where they lie, (F, C, K, K): for a tile of TF filters that is TF streams, and nothing
-has to be packed. The gradient of the input is the same sum with filters and channels exchanged and the taps walked
-backwards; at a stride S it falls into S x S phases, each a dense sum of its own over every S-th tap.
+For each filter tap a pixel's vector is loaded once and shared by the tile's filters, a weight is broadcast once and
+shared by the tile's pixels. Weights are read where they lie, (F, C, K, K): for a tile of TF filters that is TF
+streams, and nothing has to be packed. The gradient of the input is the same sum with filters and channels exchanged
+and the taps walked backwards; at a stride S it falls into S x S phases, each a dense sum of its own over every S-th
+tap.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ __all__ = ["Correlation", "tile_sizes"]
 class Correlation:
     """out[o, q] = init + sum over r, u, v of source[r, q*step + (u, v)*tap_step] * w[o, r, u, v], inside one group.
 
-    `outputs` channels o are made from `reduced` channels r on a grid of `columns` pixels in a row. `weight_o`, `weight_r`,
-    `weight_u`, `weight_v` are the distances of neighbouring weights, in floats.
+    `outputs` channels o are made from `reduced` channels r on a grid of `columns` pixels in a row. `weight_o`,
+    `weight_r`, `weight_u`, `weight_v` are the distances of neighbouring weights, in floats.
     """
 
     outputs: int
@@ -47,8 +48,8 @@ class Correlation:
 def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
     """(outputs, pixels) of the register tile: few loads per multiply-add, parts of equal size, all in registers.
 
-    A tile of a x b needs a + b loads for a * b multiply-adds and a*b + b + 1 registers. A remainder costs code of its own
-    to compile, so that it has to be worth it.
+    A tile of a x b needs a + b loads for a * b multiply-adds and a*b + b + 1 registers. A remainder costs code of its
+    own to compile, so that it has to be worth it.
     """
     best, best_cost = (1, 1), float("inf")
     for a, b in product(range(1, 9), range(1, 9)):
@@ -78,8 +79,8 @@ def correlate(
 ) -> None:
     """Emit one row of pixels for all outputs of a group.
 
-    `source` points to the source vector of pixel 0, tap (0, 0), channel 0. `init(output, column)` gives an accumulator's start and
-    `finish(value, output, column)` takes its end.
+    `source` points to the source vector of pixel 0, tap (0, 0), channel 0. `init(output, column)` gives an
+    accumulator's start and `finish(value, output, column)` takes its end.
     """
     tile_o, tile_q = tile_sizes(c.outputs, c.columns, k.target)
     first_q = 0
@@ -182,7 +183,9 @@ def conv_backward_data(k: Kernel, problem: Problem) -> int:
     reached = row + s.padding
 
     def phase(first_y: Index, first_v: int) -> None:
-        """Pixels whose taps are first_v, first_v + S, ... across; down they are first_y, ..., which may be known at run time."""
+        """Pixels whose taps are first_v, first_v + S, ... across; down they are first_y, ..., which may be known at
+        run time.
+        """
         start = (first_v - s.padding) % s.stride
         if start >= s.width:
             return

@@ -1,8 +1,8 @@
 """The gradient of a convolution's weights: a register tile of filters x taps, summed over pixels, lanes last.
 
-Accumulators are vectors over images; they are summed across lanes once, at the end. One task makes the gradients of a few
-filters for a run of channels. It walks over the pixels in patches of dy small enough for the first-level cache, and runs
-all its channels and taps past each patch; their sums wait in the second-level cache in between.
+Accumulators are vectors over images; they are summed across lanes once, at the end. One task makes the gradients of a
+few filters for a run of channels. It walks over the pixels in patches of dy small enough for the first-level cache,
+and runs all its channels and taps past each patch; their sums wait in the second-level cache in between.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ FEWEST_TASKS = 16
 
 @dataclass(frozen=True)
 class WeightsTiling:
-    """`filters` x (`channels` x taps of one row, in parts) accumulators; `chunk` channels a task; patches of rows x columns."""
+    """`filters` x (`channels` x taps of one row, in parts) accumulators; `chunk` channels a task; patches of rows x
+    columns.
+    """
 
     filters: int
     channels: int

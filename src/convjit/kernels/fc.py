@@ -1,8 +1,9 @@
 """Fully connected layers: the convolution's register tile with blocks of images in the place of pixels.
 
-Weights stay where they lie, (F, I): forward reads TF rows of them as streams, the gradient of the input reads TF neighbours
-of one row at a time. The sum is cut into chunks whose part of the source fits the second-level cache; between chunks the
-sums wait in the output. The gradient of the weights wants vectors along I: a task turns its slice of x around first.
+Weights stay where they lie, (F, I): forward reads TF rows of them as streams, the gradient of the input reads TF
+neighbours of one row at a time. The sum is cut into chunks whose part of the source fits the second-level cache;
+between chunks the sums wait in the output. The gradient of the weights wants vectors along I: a task turns its slice
+of x around first.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _product(
     start: Callable[[Value], Value | None],
     end: Callable[[Value], Value] | None,
 ) -> int:
-    """result[o] = end(start(o) + sum over the axes of source * weights[o]) for the outputs of one task; the number of tasks.
+    """result[o] = end(start(o) + sum over the axes of source * weights[o]) for the outputs of one task; the number of
+    tasks.
 
     `place(block, o)` is the output's index; `start` gives None to add to what is there.
     """

@@ -52,6 +52,8 @@ def input_forward(k: Kernel, problem: Problem) -> int:
                 _copy_backwards(k, line, copy, maps.width)
             with k.when(mirror < 1):
                 _copy(k, line, copy, maps.width)
+    # Read once: the offsets of the V images, for this channel.
+    tint = _tints(k, problem.batch, maps.channels, block, channel) if op.factor else None
     with k.loop(first, end, name="row") as y:
         line_mean = mean + (channel * maps.height + y) * maps.width
         place = x.index(block, channel, y)
@@ -59,7 +61,8 @@ def input_forward(k: Kernel, problem: Problem) -> int:
         def store(column: Index, values: Value) -> None:
             there = k.broadcast(line_mean.load(column))
             back = k.broadcast(line_mean.load(maps.width - 1 - column))
-            x.store(k.byte_to_float(values) - k.select(flipped, back, there), place + column)
+            plain = k.byte_to_float(values) - k.select(flipped, back, there)
+            x.store(plain if tint is None else (plain + tint) * op.factor, place + column)
 
         rows = copies + (y - first) * (k.lanes * pitch)
         whole = maps.width // WIDTH * WIDTH
@@ -71,6 +74,12 @@ def input_forward(k: Kernel, problem: Problem) -> int:
             for i, values in enumerate(_transposed(k, rows + whole, pitch)[: maps.width - whole]):
                 store(whole + i, values)
     return problem.blocks * maps.channels * parts
+
+
+def _tints(k: Kernel, batch: int, channels: int, block: Index, channel: Index) -> Value:
+    """One channel's offsets of a block's images; lanes beyond the last image have that one's."""
+    tints = k.scalars("tints")
+    return k.pack([tints.load(k.minimum(block * k.lanes + lane, batch - 1) * channels + channel) for lane in range(k.lanes)])
 
 
 def _copy(k: Kernel, line: Pointer, copy: Pointer, width: int) -> None:

@@ -127,7 +127,9 @@ class _MapNorm:
         def add(rows: Window, j: Index, total: Value) -> None:
             """The part through the sums of squares."""
             place = dx.index(block, channel, rows.index, j)
-            through = self.means.load(at(rows.index, j)) if self.centred else x.load(x.index(block, channel, rows.index, j))
+            through = (
+                self.means.load(at(rows.index, j)) if self.centred else x.load(x.index(block, channel, rows.index, j))
+            )
             q = through * (total * factor)
             dx.store(dx.load(place) + q, place)
             if self.centred:

@@ -17,7 +17,7 @@ from convjit.codegen.tile import near_equal
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.sweep import CHUNK, share, shares
-from convjit.ops.pool import AvgPoolForward, MaxPoolForward, PoolShape
+from convjit.ops.pool import AvgPoolForward, MaxAbsPoolForward, MaxPoolForward, PoolShape
 
 __all__ = ["STATIC_CODE", "each_channel"]
 
@@ -72,17 +72,24 @@ def each_channel(k: Kernel, problem: Problem, shape: PoolShape, body: Callable[[
     return problem.blocks * parts
 
 
-@generator(MaxPoolForward, AvgPoolForward)
+@generator(MaxPoolForward, MaxAbsPoolForward, AvgPoolForward)
 def pool_forward(k: Kernel, problem: Problem) -> int:
     """Task: some channels of a block."""
     op = problem.op
-    assert isinstance(op, MaxPoolForward | AvgPoolForward)
+    assert isinstance(op, MaxPoolForward | MaxAbsPoolForward | AvgPoolForward)
     shape = op.shape
     x, y = problem.view(k, "x"), problem.view(k, "y")
-    combine: Combine = k.maximum if isinstance(op, MaxPoolForward) else Value.__add__
+    kinds: dict[type, Combine] = {
+        MaxPoolForward: k.maximum,
+        MaxAbsPoolForward: lambda a, b: k.select(k.absolute(a) > k.absolute(b), a, b),
+        AvgPoolForward: Value.__add__,
+    }
+    combine = kinds[type(op)]
+    # The last of equal magnitudes, row by row: columns may not be taken before rows.
+    ordered = isinstance(op, MaxAbsPoolForward)
 
     def finish(value: Value, pixels: Index) -> Value:
-        if isinstance(op, MaxPoolForward) or op.sum:
+        if not isinstance(op, AvgPoolForward) or op.sum:
             return value
         return value * (1 / pixels) if isinstance(pixels, int) else value / k.broadcast(k.to_float(k.to_word(pixels)))
 
@@ -98,7 +105,7 @@ def pool_forward(k: Kernel, problem: Problem) -> int:
         for row in rows:
             with k.loop(row.first, row.first + row.count, name="row") as i:
                 for column in columns:
-                    _row(k, shape, x, y, block, c, i, row, column, combine, finish)
+                    _row(k, shape, x, y, block, c, i, row, column, combine, finish, ordered)
 
     return each_channel(k, problem, shape, channel)
 
@@ -115,6 +122,7 @@ def _row(
     column: Segment,
     combine: Combine,
     finish: Finish,
+    ordered: bool,
 ) -> None:
     """Row i of the outputs, as far as one segment of the columns goes."""
     stride, first = shape.stride, column.first
@@ -130,6 +138,11 @@ def _row(
             reduced: dict[int, Value] = {}
             for n in range(windows):
                 places = range(n * stride, n * stride + column.size)
+                if ordered:
+                    pixels = [(v, place) for v in range(row.size) for place in places]
+                    value = _reduced([x.load(corner + (v * x.row + place)) for v, place in pixels], combine)
+                    y.store(value, target + n)
+                    continue
                 for place in places:
                     if place not in reduced:
                         reduced[place] = _reduced(

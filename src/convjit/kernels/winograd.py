@@ -2,14 +2,14 @@
 
     y = A' [ sum over r of (G w G') * (B' x B) ] A         m x m outputs from a tile of 6 x 6 pixels, m + K - 1 = 6
 
-(Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.) 36 multiplications make 4x4
-outputs of a 3x3 filter instead of 144, or 2x2 of a 5x5 filter instead of 100. A lane is an image: the transforms are plain
-vector code.
+(Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.) 36 multiplications
+make 4x4 outputs of a 3x3 filter instead of 144, or 2x2 of a 5x5 filter instead of 100. A lane is an image: the
+transforms are plain vector code.
 
 Stage 0 transforms the weights into the workspace, [36][outputs][reduced]. Stage 1 takes a few tiles at a time through
-all three steps, so that what is between them stays in the second-level cache. Where the side is no multiple of m, the last
-tile is moved back to end at the edge, and stores only what the one before it has not.
-Relative error in float32: 2e-6 for 3x3, 3e-6 for 5x5 (36 reduced channels or more).
+all three steps, so that what is between them stays in the second-level cache. Where the side is no multiple of m, the
+last tile is moved back to end at the edge, and stores only what the one before it has not. Relative error in float32:
+2e-6 for 3x3, 3e-6 for 5x5 (36 reduced channels or more).
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ TILES = 4
 
 @dataclass(frozen=True)
 class _Scratch:
-    """A thread's room for one group of tiles, [36][maps][tiles]; a vector between points keeps them in different sets."""
+    """A thread's room for one group of tiles, [36][maps][tiles]; a vector between points keeps them in different
+    sets.
+    """
 
     pointer: Pointer
     maps: int

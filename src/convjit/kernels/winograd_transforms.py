@@ -1,7 +1,7 @@
 """The transforms of Winograd's minimal filtering on tiles of 6x6, as vector code and as a matrix.
 
-The points are 0, 1, -1, 2, -2 and infinity, for 3x3 filters (4x4 outputs) and for 5x5 filters (2x2 outputs) alike, so that
-the transform of the data is the same for both. Points p and -p share their even and their odd half.
+The points are 0, 1, -1, 2, -2 and infinity, for 3x3 filters (4x4 outputs) and for 5x5 filters (2x2 outputs) alike, so
+that the transform of the data is the same for both. Points p and -p share their even and their odd half.
 """
 
 from __future__ import annotations

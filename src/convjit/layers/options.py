@@ -68,6 +68,10 @@ class Option:
     most: float | None = None
     attribute: str = ""
 
+    def belongs(self, file: str) -> bool:
+        """Whether the key may stand in this file."""
+        return self.file in (file, "either")
+
     def accept(self, value: Any, inputs: int) -> Any:
         """The value as the layer keeps it; ValueError if it is not allowed."""
         if not self.each:

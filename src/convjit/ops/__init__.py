@@ -14,9 +14,12 @@ gradients of the cost with respect to them. Maps are (N, C, H, W) to NumPy and [
 """
 
 from convjit.ops.base import NO_HALO, Array, Arrays, Halo, Maps, Op, Operand, PerImage
+from convjit.ops.combine import Concat, Cut, Maximum, MaximumBackward, WeightedSum
+from convjit.ops.constraint import Constrain, Rule
 from convjit.ops.conv import BiasBackward, ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
 from convjit.ops.copy import Copy
 from convjit.ops.cost import CostTotals, LogregBackward, LogregForward, SoftmaxLogregBackward
+from convjit.ops.cross_pool import CrossPoolBackward, CrossPoolForward, CrossPoolShape
 from convjit.ops.dropout import DropoutBackward, DropoutForward, Scale
 from convjit.ops.export import Export
 from convjit.ops.fc import FcBackwardData, FcBackwardWeights, FcForward, FcShape
@@ -33,10 +36,17 @@ from convjit.ops.norm import (
     ResponseNormBackward,
     ResponseNormForward,
 )
-from convjit.ops.pool import AvgPoolBackward, AvgPoolForward, MaxPoolBackward, MaxPoolForward, PoolShape
+from convjit.ops.pool import (
+    AvgPoolBackward,
+    AvgPoolForward,
+    MaxAbsPoolForward,
+    MaxPoolBackward,
+    MaxPoolForward,
+    PoolShape,
+)
 from convjit.ops.reshape import Reshape
 from convjit.ops.softmax import SoftmaxBackward, SoftmaxForward
-from convjit.ops.update import Update
+from convjit.ops.update import PeriodicUpdate, Update
 
 __all__ = [
     "NEURONS",
@@ -48,6 +58,8 @@ __all__ = [
     "AvgPoolForward",
     "BiasBackward",
     "ClearHalo",
+    "Concat",
+    "Constrain",
     "ContrastNormBackward",
     "ContrastNormForward",
     "ConvBackwardData",
@@ -58,6 +70,10 @@ __all__ = [
     "CostTotals",
     "CrossMapNormBackward",
     "CrossMapNormForward",
+    "CrossPoolBackward",
+    "CrossPoolForward",
+    "CrossPoolShape",
+    "Cut",
     "DropoutBackward",
     "DropoutForward",
     "Export",
@@ -74,8 +90,11 @@ __all__ = [
     "LogregBackward",
     "LogregForward",
     "Maps",
+    "MaxAbsPoolForward",
     "MaxPoolBackward",
     "MaxPoolForward",
+    "Maximum",
+    "MaximumBackward",
     "Neuron",
     "NeuronBackward",
     "NeuronForward",
@@ -83,15 +102,18 @@ __all__ = [
     "Op",
     "Operand",
     "PerImage",
+    "PeriodicUpdate",
     "PoolShape",
     "Reshape",
     "ResponseNormBackward",
     "ResponseNormForward",
+    "Rule",
     "Scale",
     "SoftmaxBackward",
     "SoftmaxForward",
     "SoftmaxLogregBackward",
     "Update",
+    "WeightedSum",
 ]
 
 OPS: dict[str, type[Op]] = {
@@ -101,6 +123,8 @@ OPS: dict[str, type[Op]] = {
         AvgPoolForward,
         BiasBackward,
         ClearHalo,
+        Concat,
+        Constrain,
         ContrastNormBackward,
         ContrastNormForward,
         ConvBackwardData,
@@ -110,6 +134,9 @@ OPS: dict[str, type[Op]] = {
         CostTotals,
         CrossMapNormBackward,
         CrossMapNormForward,
+        CrossPoolBackward,
+        CrossPoolForward,
+        Cut,
         DropoutBackward,
         DropoutForward,
         Export,
@@ -122,10 +149,14 @@ OPS: dict[str, type[Op]] = {
         LocalForward,
         LogregBackward,
         LogregForward,
+        MaxAbsPoolForward,
         MaxPoolBackward,
         MaxPoolForward,
+        Maximum,
+        MaximumBackward,
         NeuronBackward,
         NeuronForward,
+        PeriodicUpdate,
         Reshape,
         ResponseNormBackward,
         ResponseNormForward,
@@ -134,6 +165,7 @@ OPS: dict[str, type[Op]] = {
         SoftmaxForward,
         SoftmaxLogregBackward,
         Update,
+        WeightedSum,
     )
 }
 """Every op by its name in texts."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_HALO", "Arrays", "Array", "Halo", "Maps", "Op", "Operand", "PerImage"]
+__all__ = ["NO_HALO", "Array", "Arrays", "Halo", "Maps", "Op", "Operand", "PerImage"]
 
 NdArray: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, NdArray]
@@ -105,7 +105,9 @@ class Op:
     reads: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[tuple[str, ...]] = ()
     in_place: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """(read, written) pairs that may be the same buffer: each element is read before it is written, by the same task."""
+    """(read, written) pairs that may be the same buffer: each element is read before it is written, by the same
+    task.
+    """
 
     @classmethod
     def kind(cls) -> str:

@@ -1,6 +1,6 @@
 """Convolution (cross-correlation, no flip): forward, and the gradients of its input, weights and biases.
 
-    y[n,f,i,j] = b[f] + sum over c, ky, kx of x[n, c, i*S-P+ky, j*S-P+kx] * w[f,c,ky,kx]         x is 0 outside the image
+    y[n,f,i,j] = b[f] + sum over c, ky, kx of x[n, c, i*S-P+ky, j*S-P+kx] * w[f,c,ky,kx]     x is 0 outside the image
     dx[n,c,y,x] = sum of dy[n,f,i,j] * w[f,c,ky,kx] over the f, i, j, ky, kx that meet in the pixel
     dw[f,c,ky,kx] = sum over n, i, j of dy[n,f,i,j] * x[n, c, i*S-P+ky, j*S-P+kx]
     db[f] = sum over n, i, j of dy[n,f,i,j]                                       (unshared biases: sum over n alone)

@@ -3,7 +3,10 @@
     x[n,c,i,j] = pixels[n, c, top+i, left+j'] - mean[c,i,j']          top, left, mirror = crops[n]
                                                                      j' = w-1-j if mirror, else j
 
-`mean` is the centre crop of the mean image; it is mirrored with the image. Source C x H x W, crop C x h x w.
+`mean` is the centre crop of the mean image; it is mirrored with the image. Source C x H x W, crop C x h x w. With
+colour noise (`factor` is not 0) every image gets an offset per channel, and all are made smaller again by `factor`:
+
+    x[n,c,i,j] = factor * (pixels[...] - mean[...] + tints[n,c])
 """
 
 from __future__ import annotations
@@ -20,22 +23,31 @@ __all__ = ["Input"]
 
 @dataclass(frozen=True)
 class Input(Op):
-    """x from uint8 images; each row of `crops` is (top, left, mirror), with the crop inside the image."""
+    """x from uint8 images; each row of `crops` is (top, left, mirror), with the crop inside the image.
 
-    reads: ClassVar = ("pixels", "crops", "mean")
+    `factor` is 0 where there is no colour noise.
+    """
+
+    reads: ClassVar = ("pixels", "crops", "mean", "tints")
     writes: ClassVar = ("x",)
 
     source: Maps
     maps: Maps
+    factor: float = 0.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("pixels", "crops", "mean", "tints", "x") if self.factor else ("pixels", "crops", "mean", "x")
 
     def operands(self) -> dict[str, Operand]:
         source, maps = self.source, self.maps
-        return {
+        found: dict[str, Operand] = {
             "pixels": PerImage((source.channels, source.height, source.width), "uint8"),
             "crops": PerImage((3,), "int32"),
             "mean": Array((maps.channels, maps.height, maps.width)),
             "x": maps,
         }
+        return found | ({"tints": PerImage((maps.channels,))} if self.factor else {})
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         h, w = self.maps.height, self.maps.width
@@ -43,4 +55,5 @@ class Input(Op):
         for pixels, (top, left, mirror) in zip(arrays["pixels"], arrays["crops"], strict=True):
             image = pixels[:, top : top + h, left : left + w] - arrays["mean"]
             images.append(image[:, :, ::-1] if mirror else image)
-        return {"x": np.stack(images)}
+        x = np.stack(images)
+        return {"x": self.factor * (x + arrays["tints"][:, :, None, None]) if self.factor else x}

@@ -18,7 +18,9 @@ __all__ = ["NEURONS", "Neuron", "NeuronBackward", "NeuronForward", "NeuronKind"]
 
 @dataclass(frozen=True)
 class NeuronKind:
-    """One function: `forward(x, a, b)`; `slope(z, a, b)` is df/dx from the output, or from the input if `from_input`."""
+    """One function: `forward(x, a, b)`; `slope(z, a, b)` is df/dx from the output, or from the input if
+    `from_input`.
+    """
 
     parameters: int
     forward: Callable[[NdArray, float, float], NdArray]

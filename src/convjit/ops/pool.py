@@ -3,6 +3,8 @@
     window (i, j) = rows [start + i*S, start + i*S + K) and columns [start + j*S, start + j*S + K), clipped to the image
     max:  y[n,c,i,j] = largest x in the window              dx[n,c,u,v] = sum of dy[n,c,i,j] over the windows that
                                                             contain (u,v) and whose y equals x[n,c,u,v]
+    abs:  y[n,c,i,j] = x of largest magnitude in the        as for max
+          window, of several the last, row by row
     avg:  y[n,c,i,j] = sum of x over the window / pixels    dx[n,c,u,v] = sum of dy[n,c,i,j] / pixels over the windows
                                                             that contain (u,v)
 
@@ -22,7 +24,7 @@ import numpy as np
 
 from convjit.ops.base import Arrays, Maps, NdArray, Op, Operand
 
-__all__ = ["AvgPoolBackward", "AvgPoolForward", "MaxPoolBackward", "MaxPoolForward", "PoolShape"]
+__all__ = ["AvgPoolBackward", "AvgPoolForward", "MaxAbsPoolForward", "MaxPoolBackward", "MaxPoolForward", "PoolShape"]
 
 
 def _outputs(side: int, size: int, stride: int, start: int) -> int:
@@ -117,6 +119,29 @@ class MaxPoolForward(Op):
         y = np.zeros(self.shape.output.logical(len(x)), x.dtype)
         for i, j, rows, columns in self.shape.windows():
             y[:, :, i, j] = x[:, :, rows, columns].max((2, 3))
+        return {"y": y}
+
+
+@dataclass(frozen=True)
+class MaxAbsPoolForward(Op):
+    """y, of each window of x the number of largest magnitude, with its sign; its gradient is `MaxPoolBackward`."""
+
+    reads: ClassVar = ("x",)
+    writes: ClassVar = ("y",)
+
+    shape: PoolShape
+
+    def operands(self) -> dict[str, Operand]:
+        return {"x": self.shape.input, "y": self.shape.output}
+
+    def reference(self, arrays: Arrays) -> dict[str, NdArray]:
+        x = arrays["x"]
+        y = np.zeros(self.shape.output.logical(len(x)), x.dtype)
+        for i, j, rows, columns in self.shape.windows():
+            # argmax finds the first, and here the last is wanted.
+            window = x[:, :, rows, columns].reshape(*x.shape[:2], -1)[:, :, ::-1]
+            place = np.abs(window).argmax(2, keepdims=True)
+            y[:, :, i, j] = np.take_along_axis(window, place, 2)[:, :, 0]
         return {"y": y}
 
 

@@ -1,4 +1,6 @@
-"""The arena: every buffer of a step gets an offset from its lifetime, so that those that never live together share bytes."""
+"""The arena: every buffer of a step gets an offset from its lifetime, so that those that never live together share
+bytes.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def _writers(program: Program, name: str) -> list[Launch]:
     return [launch for launch in program.launches if name in launch.written]
 
 
-def _pairs(program: Program, maker: type | tuple[type, ...], user: type, operand: str) -> Iterator[tuple[Launch, Launch]]:
+def _pairs(
+    program: Program, maker: type | tuple[type, ...], user: type, operand: str
+) -> Iterator[tuple[Launch, Launch]]:
     """(a, b) where b, of type `user`, alone reads as `operand` what a, of type `maker`, alone has written."""
     for later in program.launches:
         if not isinstance(later.op, user) or later.buffers[operand].role is not Role.ARENA:
@@ -46,7 +48,9 @@ def _pairs(program: Program, maker: type | tuple[type, ...], user: type, operand
 
 def _replaced(program: Program, first: Launch, second: Launch, both: Launch, at: Launch) -> Program:
     """`first` and `second` replaced by one launch in the place of `at`."""
-    launches = tuple(both if launch is at else launch for launch in program.launches if launch is at or launch not in (first, second))
+    launches = tuple(
+        both if launch is at else launch for launch in program.launches if launch is at or launch not in (first, second)
+    )
     return replace(program, launches=launches)
 
 

@@ -42,8 +42,8 @@ class LaunchTime:
 class Executor:
     """One program, compiled and ready to run step after step.
 
-    Learned arrays live in `store` and may be shared with other executors; everything else belongs to this one. Use it as a
-    context manager, or close it, so that its threads end.
+    Learned arrays live in `store` and may be shared with other executors; everything else belongs to this one. Use it
+    as a context manager, or close it, so that its threads end.
     """
 
     def __init__(
@@ -174,7 +174,9 @@ class Executor:
 
     @property
     def host(self) -> Mapping[str, NdArray]:
-        """Arrays that the host writes before a step and reads after it; N rows (padded to whole blocks) if per image."""
+        """Arrays that the host writes before a step and reads after it; N rows (padded to whole blocks) if per
+        image.
+        """
         return self._host
 
     def read(self, name: str) -> NdArray:

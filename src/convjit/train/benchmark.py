@@ -21,7 +21,9 @@ __all__ = ["BenchResult", "LaunchResult", "benchmark"]
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """One launch of the step; `share` is that of the peak in floating-point operations, 0 for ops that only move data."""
+    """One launch of the step; `share` is that of the peak in floating-point operations, 0 for ops that only move
+    data.
+    """
 
     name: str
     op: str
@@ -63,7 +65,8 @@ def benchmark(
         try:
             for _ in range(3):
                 executor.run()
-            peaks, steps, end = [peak.measure()], [], time.perf_counter() + seconds
+            peaks, end = [peak.measure()], time.perf_counter() + seconds
+            steps: list[float] = []
             while len(steps) < 5 or time.perf_counter() < end:
                 start = time.perf_counter()
                 executor.run()

@@ -15,7 +15,9 @@ from convjit.runtime import thread_count
 __all__ = ["initial_weights"]
 
 _CHUNK = 1 << 16
-"""Numbers drawn at a time: half a megabyte, which stays in a cache; AlexNet's 61 million take 2 s instead of 6 on two cores."""
+"""Numbers drawn at a time: half a megabyte, which stays in a cache; AlexNet's 61 million take 2 s instead of 6 on two
+cores.
+"""
 
 
 def initial_weights(net: Net, seed: int) -> dict[str, NDArray[np.float32]]:
