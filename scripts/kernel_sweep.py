@@ -20,7 +20,7 @@ from problems import failures, parse
 
 from convjit.codegen.target import TARGETS, Target, runnable_targets
 
-FAMILIES = ("conv", "fc")
+FAMILIES = ("conv", "fc", "local")
 ROUND = 50
 """Cases after which the kernels compiled so far are forgotten, lest memory fill up."""
 

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from convjit.graph import Net
 from convjit.layers import (
+    Bce,
+    BlurLayer,
     Cmpool,
     Cmrnorm,
     Cnorm,
     ConcatLayer,
     Conv,
+    Crop,
+    Crossent,
     Data,
+    Dce,
     Dropout,
     Dropout2,
     Eltmax,
     Eltsum,
     Fc,
+    Href,
     Layer,
+    Local,
     Logreg,
+    NailbedLayer,
     NeuronLayer,
-    Norm,
     PassLayer,
     Pool,
+    ResizeLayer,
+    RgbToLabLayer,
+    RgbToYuvLayer,
     Rnorm,
+    Rscale,
+    Sfc,
     Softmax,
+    Sum2,
 )
 from convjit.ops.neuron import NEURONS
 
@@ -41,6 +55,10 @@ def net_of(*layers: Layer, image: Sequence[int] = IMAGE, classes: int = CLASSES,
 
 def _conv(name: str = "conv", inputs: str = "data", filters: int = 4, size: int = 3, **options: object) -> Conv:
     return Conv(name, inputs, filters=filters, filter_size=size, init_w=0.5, **options)  # type: ignore[arg-type]
+
+
+def _local(name: str = "local", inputs: str = "data", filters: int = 3, size: int = 3, **options: object) -> Local:
+    return Local(name, inputs, filters=filters, filter_size=size, init_w=0.5, **options)  # type: ignore[arg-type]
 
 
 def neuron_sample(name: str) -> Net:
@@ -71,12 +89,53 @@ SAMPLES: dict[str, dict[str, Net]] = {
             _conv(inputs="fc", channels=1, size=2, padding=0),
             Fc("join", "conv, fc", outputs=4, init_w=0.3),
         ),
+        "shared weights": net_of(
+            _conv("a", filters=2, padding=1),
+            _conv("b", "a", filters=2, padding=1, neuron="relu"),
+            _conv("c", "b, a", filters=2, padding=1, weight_source="b, c[0]"),
+        ),
+        "the rate of a sharer has no effect": net_of(
+            _conv("a", filters=2, padding=1),
+            _conv("b", "a", filters=2, padding=1),
+            _conv("c", "b", filters=2, padding=1, weight_source="b", eps_w=0),
+            Fc("join", "b, c", outputs=3),
+        ),
+        "sparse connections": net_of(
+            _conv("a", filters=6, padding=1, size=1),
+            _conv("b", "a", filters=2, groups=4, rand_sparse=True, filter_channels=3),
+            _conv("c", "a", filters=4, groups=2, rand_sparse=True, init_c_func="vec[5,3,1,0,2,4]"),
+            Fc("join", "b, c", outputs=3),
+        ),
         "frozen weights": net_of(_conv("a", eps_w=0), _conv("b", "a", eps_b=0)),
         "frozen below": net_of(_conv("a", eps_w=0, eps_b=0), _conv("b", "a")),
+    },
+    "local": {
+        "plain": net_of(_local()),
+        "padded": net_of(_local(padding=2, neuron="relu")),
+        "strided, with overhang": net_of(_local(stride=2, padding=1), image=(1, 8, 8)),
+        "groups": net_of(_local(groups=2, filters=3)),
+        "two inputs": net_of(
+            _conv("a", filters=2, padding=1),
+            _local("both", "data, a", filters=2, size=(3, 5), padding=(1, 2)),  # type: ignore[arg-type]
+        ),
+        "shared weights": net_of(
+            _conv("a", filters=2, padding=1),
+            _local("b", "a", filters=2, padding=1),
+            _local("c", "b", 2, padding=1, weight_source="b"),
+        ),
+    },
+    "sfc": {
+        "plain": net_of(Sfc("sfc", "data", parts=3, outputs=4, neuron="tanh[1,1]")),
+        "two inputs": net_of(_conv(), Sfc("sfc", "conv, data", parts=2, outputs=3)),
     },
     "fc": {
         "plain": net_of(Fc("fc", "data", outputs=5, neuron="tanh[1,1]")),
         "two inputs": net_of(_conv(), Fc("fc", "conv, data", outputs=5)),
+        "shared weights": net_of(
+            Fc("a", "data", outputs=4),
+            Fc("b", "a", outputs=4),
+            Fc("c", "b", outputs=4, weight_source="b", neuron="relu"),
+        ),
     },
     "pool": {
         "max": net_of(_conv(), Pool("pool", "conv", pool="max", size_x=3, stride=2, neuron="relu")),
@@ -119,7 +178,7 @@ SAMPLES: dict[str, dict[str, Net]] = {
 }
 """By type: nets that show what the type can do, each with a word on what that is."""
 
-NORM = {"scale": 0.8, "pow": 0.75}
+NORM: dict[str, Any] = {"scale": 0.8, "pow": 0.75}
 SAMPLES |= {
     "rnorm": {
         "odd": net_of(_conv(), Rnorm("norm", "conv", size=3, **NORM, neuron="relu")),
@@ -154,6 +213,84 @@ SAMPLES |= {
         "plain": net_of(_conv(filters=7), Cmpool("pool", "conv", size=3, stride=2, outputs=3)),
         "start": net_of(_conv(filters=7), Cmpool("pool", "conv", size=3, stride=2, start=-1, outputs=4, neuron="relu")),
     },
+}
+TARGETS = Data("targets", data_idx=2)
+
+
+def _against(cost: Layer, *layers: Layer, classes: int = CLASSES) -> Net:
+    """A net whose only cost compares with targets, or with nothing."""
+    given = [TARGETS] if any("targets" in one.inputs for one in (*layers, cost)) else []
+    return Net([Data("data"), *given, *layers, cost], image=IMAGE, classes=classes)
+
+
+def _logistic(name: str = "out", inputs: str = "data", outputs: int = CLASSES) -> Fc:
+    return Fc(name, inputs, outputs=outputs, init_w=0.2, neuron="logistic")
+
+
+_PROBS = (Fc("fc", "data", outputs=CLASSES, init_w=0.2), Softmax("probs", "fc"))
+SAMPLES |= {
+    "cost.crossent": {
+        "plain": _against(Crossent("cost", "targets, probs", coeff=0.7), *_PROBS),
+        "with logreg": Net(
+            [
+                *(Data("data"), Data("labels", data_idx=1), TARGETS, *_PROBS),
+                *(Logreg("cost", "labels, probs"), Crossent("soft", "targets, probs", coeff=0.3, children="shown")),
+                Crossent("shown", "targets, probs", coeff=0),
+            ],
+            image=IMAGE,
+            classes=CLASSES,
+        ),
+    },
+    "cost.bce": {
+        "plain": _against(Bce("cost", "targets, out", coeff=1.5), _logistic()),
+        "weighted": _against(Bce("cost", "targets, out", pos_weight=2.5), _logistic()),
+        "another neuron": _against(
+            Bce("cost", "targets, soft"), Fc("out", "data", outputs=CLASSES, init_w=0.2), Softmax("soft", "out")
+        ),
+        "of maps": _against(
+            Bce("cost", "part, conv"),
+            Data("part", data_idx=2, start=1),
+            Conv("conv", "data", filters=1, filter_size=6, init_w=0.2, neuron="logistic"),
+        ),
+    },
+    "cost.dce": {"plain": _against(Dce("cost", "targets, out", pos_weight=0.5), _logistic())},
+    "cost.sum2": {
+        "plain": _against(Sum2("cost", "conv", coeff=0.1), _conv(neuron="tanh[1,1]")),
+        "autoencoder": _against(
+            Sum2("cost", "error", coeff=0.5),
+            Fc("code", "data", outputs=5, init_w=0.3, neuron="logistic"),
+            Fc("image", "code", outputs=84, init_w=0.3),
+            Eltsum("error", "data, image", coeffs="1, -1"),
+        ),
+    },
+}
+SAMPLES |= {
+    "nailbed": {"plain": net_of(_conv(padding=1), NailbedLayer("nails", "conv", stride=2))},
+    "blur": {"plain": net_of(_conv(), BlurLayer("blur", "conv", filter_size=5, stdev=0.8, neuron="relu"))},
+    "resize": {
+        "smaller": net_of(ResizeLayer("small", "data", scale=1.3), _conv(inputs="small")),
+        "larger": net_of(ResizeLayer("large", "data", scale=0.6), _conv(inputs="large", size=5, stride=3)),
+    },
+    "rscale": {
+        "plain": net_of(Rscale("scaled", "data", max_scale=1.5), _conv(inputs="scaled")),
+        "target": net_of(Rscale("scaled", "data", max_scale=2, tgt_size=5), _conv(inputs="scaled")),
+    },
+    "crop": {
+        "plain": net_of(Crop("part", "data", start_x=1, size_x=5), _conv(inputs="part")),
+        "both starts": net_of(Crop("part", "data", start_x=2, start_y=3, size_x=4), _conv(inputs="part")),
+    },
+    "href": {"plain": net_of(Href("back", "data", neuron="relu"), _conv(inputs="back"))},
+    "rgb2yuv": {"plain": net_of(RgbToYuvLayer("yuv", "data"), _conv(inputs="yuv"), image=(3, 6, 6))},
+    "rgb2lab": {
+        "plain": net_of(RgbToLabLayer("lab", "data", neuron="linear[0.01,0]"), _conv(inputs="lab"), image=(3, 6, 6)),
+        "centred": net_of(
+            RgbToLabLayer("lab", "data", center=True, neuron="linear[0.01,0]"), _conv(inputs="lab"), image=(3, 6, 6)
+        ),
+    },
+}
+SAMPLES["data"] |= {
+    "a channel": net_of(Data("part", start=42, end=84), _conv(inputs="part"), Fc("join", "conv, data", outputs=3)),
+    "features": net_of(Data("part", start=5, end=50), Fc("join", "part, data", outputs=3)),
 }
 SAMPLES["pool"]["largest magnitude"] = net_of(_conv(), Pool("pool", "conv", pool="maxabs", size_x=3, stride=2))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickletools
 import struct
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,15 @@ def old_pickle(value: object, protocol: int = 2) -> bytes:
     """A pickle as Python 2 wrote it: str as bytes, NumPy's old names, in protocol 0 or 2."""
     assert protocol in (0, 2)
     body = _written(value, protocol == 0) + b"."
-    pickletools.optimize(body)  # it is a well-formed program
     return body if protocol == 0 else b"\x80\x02" + body
 
 
 def _written(value: object, text: bool) -> bytes:
     match value:
+        case np.generic():
+            kind = _kind(value.dtype, text)
+            data = b"(" + kind + _written(value.tobytes(), text) + b"t"
+            return b"cnumpy.core.multiarray\nscalar\n" + data + b"R"
         case None:
             return b"N"
         case bool():
@@ -51,10 +53,6 @@ def _written(value: object, text: bool) -> bytes:
             return (b"(d" if text else b"}") + b"".join(_written(k, text) + _written(v, text) + b"s" for k, v in pairs)
         case np.ndarray():
             return _array(value, text)
-        case np.generic():
-            kind = _kind(value.dtype, text)
-            data = b"(" + kind + _written(value.tobytes(), text) + b"t"
-            return b"cnumpy.core.multiarray\nscalar\n" + data + b"R"
         case Old():
             module, name = value.name.split()
             return f"(i{module}\n{name}\n".encode() + _written(value.state, text) + b"b"

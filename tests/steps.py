@@ -32,6 +32,7 @@ def contents(program: Program, seed: int = 0) -> dict[str, NdArray]:
     found: dict[str, NdArray] = {}
     for name, buffer in sorted(program.of_role(Role.INPUT, *LEARNED).items()):
         shape = buffer.operand.logical(program.batch)
+        array: NdArray
         if name == "pixels":
             # Near the mean, so that no probability becomes 0 and no sum large, whatever the net.
             array = rng.integers(119, 124, shape).astype(np.uint8)
@@ -42,7 +43,11 @@ def contents(program: Program, seed: int = 0) -> dict[str, NdArray]:
         elif name.endswith(".key"):
             array = rng.integers(-(2**31), 2**31, shape).astype(np.int32)
         elif name.endswith(".rates"):
-            array = np.array([0.001, 0.9, 0.004, 1 / program.batch], np.float32)
+            # The last says that the update of several steps is due.
+            array = np.array([0.001, 0.9, 0.004, 1 / program.batch, 1], np.float32)[: shape[0]]
+        elif name == "targets":
+            # Some of them none.
+            array = rng.uniform(-0.2, 1, shape).astype(np.float32)
         elif name == "mean":
             array = rng.uniform(120.5, 121.5, shape).astype(np.float32)
         else:

@@ -40,7 +40,12 @@ ARROWS: dict[str, set[str]] = {
 OUTSIDE = {"codegen": {"llvmlite"}, "ops": {"numpy"}, "random": {"numpy"}, "kernels": set[str](), "layers": set[str]()}
 """What some may import beyond the standard library; of the others only llvmlite is forbidden."""
 
-LAZY = {"convjit", "convjit.cli", "convjit.train.api"}
+LAZY = {
+    "convjit",
+    "convjit.cli",
+    *(f"convjit.cli.{name}" for name in ("nets", "original", "run", "shared", "use")),
+    "convjit.train.api",
+}
 """What a user imports or starts: these import the rest when it is needed, so that they are there at once."""
 
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -11,11 +11,18 @@ from layer_samples import NETS, net_of
 from numpy.typing import NDArray
 
 from convjit.graph import Net
-from convjit.layers import Conv, Fc, Pass
+from convjit.layers import Conv, Data, Fc, Pass
+from convjit.layers.data import IMAGES
 from convjit.ops.conv import ConvBackwardData
 from convjit.program import Program
 from convjit.train import gradient_check
 from convjit.train.gradient_check import check_gradients
+
+
+def _images(net: Net, name: str) -> bool:
+    """Whether a layer gives the images, and neither labels nor targets."""
+    layer = net.nodes[name].layer
+    return isinstance(layer, Data) and layer.data_idx == IMAGES
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -26,7 +33,9 @@ def test_gradients(name: str) -> None:
     assert not wrong, f"gradients differ from differences:\n{wrong}"
     assert not result.cut_short
     frozen = {name for name, learned in net.learned().items() if learned.frozen}
-    assert {array.name for array in result.arrays} == {"data", *net.learned()} - frozen
+    read = {name for layer in net.layers if layer.passes_gradient for name in layer.inputs}
+    images = {name for name in read if _images(net, name)}
+    assert {array.name for array in result.arrays} == {*images, *net.learned()} - frozen
     for array in result.arrays:
         assert array.checked + array.rejected == min(array.elements, 60)
         assert array.rejected <= 3

@@ -2,6 +2,7 @@
 
 CONVJIT_CACHE     folder of compiled kernels and decoded image sets (default: $XDG_CACHE_HOME/convjit, else
                   ~/.cache/convjit)
+CONVNET_RANDOM_SEED   seed of `convjit legacy` when no option says it, as in a fork of cuda-convnet
 CONVJIT_TARGET    compile for this target instead of the best one of this processor: avx512, avx2, sse, neon
 CONVJIT_THREADS   number of compute threads when no option says it (default: what quota, affinity and cores allow)
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "target_name", "thread_count"]
+__all__ = ["cache_folder", "original_seed", "target_name", "thread_count"]
 
 
 def cache_folder() -> Path:
@@ -30,3 +31,8 @@ def target_name() -> str | None:
 def thread_count() -> str | None:
     """Number of threads asked for, as written, if it was."""
     return os.environ.get("CONVJIT_THREADS") or None
+
+
+def original_seed() -> str | None:
+    """Seed of an original command line, as written, if there is one."""
+    return os.environ.get("CONVNET_RANDOM_SEED") or None

@@ -101,7 +101,7 @@ ERRORS = [
     ),
     (D, "stride=2", "stride=3", "net.cfg:21: layer 'pool1': stride=3: must be 1 to sizeX=2"),
     (D, "sizeX=2", "sizeX=7", "net.cfg:20: layer 'pool1': sizeX=7: must be 1 to 6, the side of the image"),
-    (D, "pool=max", "pool=median", "net.cfg:18: layer 'pool1': pool=median: must be max or avg"),
+    (D, "pool=max", "pool=median", "net.cfg:18: layer 'pool1': pool=median: must be max, avg or maxabs"),
     (P, "momW=0.9", "momW=9", "params.cfg:7: layer 'conv1': momW=9: must be 0 to 1"),
     (
         P,
@@ -145,7 +145,7 @@ ERRORS = [
         "net.cfg:14: layer 'conv1': neuron=tanh[1]: has 1 parameters; it is written tanh[a,b]",
     ),
     (D, "neuron=relu", "neurn=relu", "net.cfg:14: layer 'conv1': unknown key 'neurn' (did you mean 'neuron'?)"),
-    (D, "dataIdx=1", "dataIdx=2", "net.cfg:6: layer 'labels': dataIdx=2: must be 0 to 1"),
+    (D, "dataIdx=1", "dataIdx=3", "net.cfg:6: layer 'labels': dataIdx=3: must be 0 to 2"),
     (D, "initW=0.1\n", "epsW=1\n", "net.cfg:13: layer 'conv1': epsW belongs in the parameter file"),
     (P, "wc=0.004", "filters=4", "params.cfg:9: layer 'conv1': filters belongs in the net file"),
     (

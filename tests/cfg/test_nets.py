@@ -12,6 +12,7 @@ from convjit.layers import Dropout2, Fc
 
 # Filters * (channels * side * side + 1) of each convolution; outputs * (inputs + 1) of each fc.
 CONVS = 32 * (3 * 25 + 1) + 32 * (32 * 25 + 1) + 64 * (32 * 25 + 1)
+LOCAL_CONVS = 64 * (3 * 25 + 1) + 64 * (64 * 25 + 1)
 ALEX_CONVS = 64 * (3 * 121 + 1) + 192 * (64 * 25 + 1) + 384 * (192 * 9 + 1) + 256 * (384 * 9 + 1) + 256 * (256 * 9 + 1)
 ALEX_FCS = 4096 * (256 * 36 + 1) + 4096 * 4097 + 1000 * 4097
 
@@ -19,6 +20,7 @@ SHAPES = {
     "alexnet": {
         "data": "3x224x224",
         "conv1": "64x55x55",
+        "rnorm1": "64x55x55",
         "pool1": "64x27x27",
         "conv2": "192x27x27",
         "pool2": "192x13x13",
@@ -30,22 +32,61 @@ SHAPES = {
         "fc4096b": "4096x1x1",
         "probs": "1000x1x1",
     },
+    "alexnet-2tower": {
+        "rnorm1": "96x55x55",
+        "conv2": "256x27x27",
+        "conv4": "384x13x13",
+        "pool5": "256x6x6",
+        "fc8": "1000x1x1",
+    },
+    "lenet-1989": {"h1": "12x8x8", "h2": "12x4x4", "h3": "30x1x1"},
     "cifar10-80sec": {"conv1": "32x32x32", "pool1": "32x16x16", "pool2": "32x8x8", "pool3": "64x4x4", "fc64": "64x1x1"},
     "cifar10-19pct": {"conv1": "32x32x32", "pool1": "32x16x16", "pool2": "32x8x8", "pool3": "64x4x4", "fc10": "10x1x1"},
+    "cifar10-18pct": {
+        "rnorm1": "32x16x16",
+        "conv2": "32x16x16",
+        "rnorm2": "32x8x8",
+        "pool3": "64x4x4",
+        "fc10": "10x1x1",
+    },
+    "cifar10-13pct": {
+        "data": "3x24x24",
+        "pool1": "64x12x12",
+        "pool2": "64x6x6",
+        "local3": "32x6x6",
+        "local4": "32x6x6",
+    },
+    "cifar10-11pct": {
+        "rnorm1": "64x12x12",
+        "rnorm2": "64x12x12",
+        "pool2": "64x6x6",
+        "local3": "64x6x6",
+        "local4": "32x6x6",
+    },
     "lenet5": {"conv1": "6x28x28", "pool1": "6x14x14", "conv2": "16x10x10", "pool2": "16x5x5", "fc84": "84x1x1"},
     "default": {"conv1": "16x28x28", "pool1": "16x14x14", "conv2": "32x14x14", "pool2": "32x7x7", "fc10": "10x1x1"},
 }
 PARAMETERS = {
     "alexnet": ALEX_CONVS + ALEX_FCS,
+    "alexnet-2tower": 60_965_224,
+    "lenet-1989": 9760,
     "cifar10-80sec": CONVS + 64 * (64 * 16 + 1) + 10 * 65,
     "cifar10-19pct": CONVS + 10 * (64 * 16 + 1),
+    "cifar10-18pct": CONVS + 10 * (64 * 16 + 1),
+    "cifar10-13pct": LOCAL_CONVS + 36 * (32 * (64 * 9 + 1) + 32 * (32 * 9 + 1)) + 10 * (32 * 36 + 1),
+    "cifar10-11pct": LOCAL_CONVS + 36 * (64 * (64 * 9 + 1) + 32 * (64 * 9 + 1)) + 10 * (32 * 36 + 1),
     "lenet5": 6 * 26 + 16 * 151 + 120 * 401 + 84 * 121 + 10 * 85,
     "default": 16 * 26 + 32 * 401 + 10 * (32 * 49 + 1),
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "alexnet": {"image": (3, 256, 256), "crop": (224, 224), "mirror": True, "epochs": 90, "classes": 1000},
+    "alexnet-2tower": {"crop": (224, 224), "colour_noise": 0.1, "minibatch": 128},
+    "lenet-1989": {"image": (1, 16, 16), "epochs": 23},
     "cifar10-80sec": {"dataset": "cifar10", "image": (3, 32, 32), "crop": (0, 0), "epochs": 10, "minibatch": 128},
     "cifar10-19pct": {"dataset": "cifar10", "mirror": False, "epochs": 140, "mean": "image"},
+    "cifar10-18pct": {"dataset": "cifar10", "mirror": False, "epochs": 140},
+    "cifar10-13pct": {"dataset": "cifar10", "crop": (24, 24), "mirror": True, "mean": "image"},
+    "cifar10-11pct": {"dataset": "cifar10", "crop": (24, 24), "mirror": True, "epochs": 530},
     "lenet5": {"image": (1, 28, 28)},
     "default": {"dataset": "sample", "image": (1, 28, 28), "mirror": True},
 }
@@ -107,6 +148,7 @@ def test_parts_of_alexnet() -> None:
     assert [learned[f"{n}.weights"].deviation for n in ("conv1", "conv3", "fc4096a")] == [0.01, 0.03, 0.01]
     assert sum(isinstance(layer, Dropout2) and layer.keep == 0.5 for layer in net.layers) == 2
     assert isinstance(net.nodes["fc1000"].layer, Fc) and net.nodes["pool1_neuron"].layer.inputs == ("pool1",)
+    assert net.nodes["pool1"].layer.inputs == ("rnorm1",) and net.nodes["rnorm2"].layer.inputs == ("conv2_neuron",)
 
 
 def test_texts_are_as_they_are_stored() -> None:

@@ -56,13 +56,24 @@ def test_ranges_of_any_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     from convjit.data.dataset import from_arrays
 
     pixels = np.arange(7 * 4, dtype=np.uint8).reshape(7, 1, 2, 2)
-    whole = from_arrays(pixels[:5], np.zeros(5, int), pixels[5:], np.ones(2, int))
+    whole = from_arrays(pixels[:5], np.array([0, 1, 0, 1, 1]), pixels[5:], np.ones(2, int))
     monkeypatch.setattr(ranges, "_CUT", 2)
     found = ranges.cut(whole, Range(1, 3), Range(4, 4), "x")
     assert found.fingerprint == whole.fingerprint and found.train.parts == (2, 2, 1)
     assert np.array_equal(ranges.cut(whole, Range(2, 2), Range(4, 4), "x").train.pixels, pixels[2:4])
     with pytest.raises(DataError, match="no batch 5; it has the batches 1 to 4"):
         ranges.cut(whole, Range(1, 3), Range(5, 5), "x")
+
+
+def test_images_of_one_class_after_the_other_are_mixed() -> None:
+    from convjit.data import ranges
+    from convjit.data.dataset import from_arrays
+
+    pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1)
+    labels = np.arange(200) // 20
+    found = ranges.cut(from_arrays(pixels, labels, pixels, labels), Range(1, 1), Range(2, 2), "x")
+    assert len(set(found.train.labels[:40].tolist())) > 6 and sorted(found.train.pixels.reshape(-1)) == list(range(200))
+    assert np.array_equal(found.train.pixels.reshape(-1) // 20, found.train.labels)
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-2", "1-2-3", "-1", "1-"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from assembly import calls, hottest, vector_name
 from harness import compile_text_for
@@ -11,6 +13,7 @@ from convjit.codegen.target import TARGETS, Target
 from convjit.kernels import Problem
 
 CONV2, CONV3 = "conv n128 c32 h16 f32 k5 p2", "conv n128 c192 h13 f384 k3 p1"
+LOCAL3 = "local n128 c64 h6 f32 k3 p1 relu"
 SHAPES = (
     CONV2,
     CONV3,
@@ -19,27 +22,32 @@ SHAPES = (
     "conv n1 c1 h1 f1 k1 accumulate",
     "fc n128 c64 h4 f64 relu",
     "fc n9 c17 h3 f10 halo accumulate",
+    LOCAL3,
+    "local n17 c6 h10 w7 f9 k3 p1 s2 g3 halo accumulate",
 )
 every_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 
 
-def problems(line: str, target: Target) -> list[Problem]:
+@cache
+def compiled(line: str, target: Target) -> list[tuple[Problem, str]]:
+    """The kernels of a problem and their assembly."""
     case = parse(line)
-    return [Problem(op, case.batch, case.halos(op), target) for op in case.ops()]
+    problems = [Problem(op, case.batch, case.halos(op), target) for op in case.ops()]
+    return [(problem, compile_text_for(problem)) for problem in problems]
 
 
 @every_target
 @pytest.mark.parametrize("line", SHAPES)
 def test_compiles_and_calls_nothing(line: str, target: Target) -> None:
-    for problem in problems(line, target):
-        assert calls(compile_text_for(problem)) == [], problem.text()
+    for problem, text in compiled(line, target):
+        assert calls(text) == [], problem.text()
 
 
 @every_target
-@pytest.mark.parametrize("line", [CONV2, CONV3, SHAPES[2], SHAPES[5]])
+@pytest.mark.parametrize("line", [CONV2, CONV3, SHAPES[2], SHAPES[5], LOCAL3])
 def test_the_innermost_loop_multiplies_at_full_width(line: str, target: Target) -> None:
-    for problem in problems(line, target)[:3]:
-        block = hottest(compile_text_for(problem), target)
+    for problem, text in compiled(line, target)[:3]:
+        block = hottest(text, target)
         assert block.loops, problem.text()
         # Fewer than eight sums would leave the multipliers waiting for one another.
         assert len(block.multiplies) >= 8, problem.text()
@@ -48,12 +56,12 @@ def test_the_innermost_loop_multiplies_at_full_width(line: str, target: Target) 
 
 
 @pytest.mark.parametrize("name", ["avx512", "avx2", "neon"])
-@pytest.mark.parametrize("line", [CONV2, CONV3])
+@pytest.mark.parametrize("line", [CONV2, CONV3, LOCAL3])
 def test_nothing_spills_in_the_innermost_loop(line: str, name: str) -> None:
     target = TARGETS[name]
-    forward, _, weights, _ = problems(line, target)
-    for problem in (forward, weights):
-        block = hottest(compile_text_for(problem), target)
+    forward, _, weights, _ = compiled(line, target)
+    for problem, text in (forward, weights):
+        block = hottest(text, target)
         # Half as many registers hold a tile and its operands, and now and then one value less than LLVM wants to keep.
         most = 0 if target.registers >= 32 else len(block.multiplies) // 4
         assert len(block.on_stack) <= most, f"{problem.text()}:\n" + "\n".join(block.on_stack)

@@ -66,7 +66,9 @@ def test_exactly(target: Target, op: Op) -> None:
 @pytest.mark.parametrize("shape", CROSS_POOLS, ids=str)
 def test_across_channels(target: Target, shape: CrossPoolShape) -> None:
     images = target.lanes + 1
-    x, dy, old = (integers(maps.logical(images), i, -2, 2) for i, maps in enumerate((shape.maps, shape.output, shape.maps)))
+    x, dy, old = (
+        integers(maps.logical(images), i, -2, 2) for i, maps in enumerate((shape.maps, shape.output, shape.maps))
+    )
     y = CrossPoolForward(shape).reference({"x": x})["y"]
     halos = dict(zip(("x", "y", "dy", "dx"), HALOS, strict=True))
     assert_matches(problem(CrossPoolForward(shape), images, target), {"x": x})

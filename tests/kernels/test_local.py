@@ -29,10 +29,10 @@ def test_everything_that_can_be_asked_for(target: Target) -> None:
         parse(f"local n{target.lanes + next(extra)} c3 h5 w4 f6 k3 p1 s2" + "".join(words)).check(target)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_random_problems(part: int) -> None:
     """The short form of scripts/kernel_sweep.py."""
-    wrong = list(failures("local", range(10 * part, 10 * part + 10), runnable_targets()))
+    wrong = list(failures("local", range(7 * part, 7 * part + 7), runnable_targets()))
     assert not wrong, "\n\n".join(wrong)
 
 

@@ -1,7 +1,7 @@
 """Normalisation against a direct sum in float64.
 
-A window has at most n*n numbers of at most 3 (their squares summed: n*n + 1 roundings of what d is made of, of which the
-power passes on 3/4), and roots, quotient and products some 8 more. In a gradient as many terms are added again.
+A window has at most n*n numbers of at most 3: n*n + 1 roundings of their squares' sum, of which the power passes on
+3/4; the power itself and products make some 8 more. In a gradient as many terms are added again.
 """
 
 from __future__ import annotations
@@ -31,21 +31,17 @@ FLAT_HALOS = {"x": Halo(1, 0, 3, 0), "y": Halo(0, 0, 2, 0), "dy": Halo(1, 0, 0, 
 WITHIN = [
     NormShape(Maps(2, 7, 9), 3, 0.5, 0.75),
     NormShape(Maps(1, 5, 4), 4, 0.5, 0.6, 2.0),
-    NormShape(Maps(1, 1, 1), 1, 0.5, 0.75),
-    NormShape(Maps(1, 3, 3), 3, 2.0, 1.0, 0.5),
+    NormShape(Maps(1, 3, 3), 3, 2.0, 0.75, 0.5),
     NormShape(Maps(1, 17, 14), 14, 3.0, 0.75),
 ]
 ACROSS = [
     (NormShape(Maps(9, 3, 5), 5, 0.5, 0.75, 2.0), False),
-    (NormShape(Maps(8, 2, 3), 4, 0.5, 0.6), False),
-    (NormShape(Maps(3, 2, 2), 3, 0.5, 0.75), False),
+    (NormShape(Maps(8, 2, 3), 4, 0.5, 0.5), False),
     (NormShape(Maps(2, 1, 1), 2, 0.5, 0.75), False),
-    (NormShape(Maps(5, 2, 2), 1, 0.5, 0.75), False),
     (NormShape(Maps(17, 1, 3), 14, 2.0, 0.75), False),
     (NormShape(Maps(3, 2, 2), 5, 0.5, 0.75), False),
     (NormShape(Maps(3, 9, 100), 2, 0.5, 0.75), False),
     (NormShape(Maps(10, 3, 5), 4, 0.5, 0.75, 2.0), True),
-    (NormShape(Maps(8, 2, 3), 4, 0.5, 0.6), True),
     (NormShape(Maps(31, 1, 3), 14, 2.0, 0.75), True),
 ]
 
@@ -81,9 +77,8 @@ def check(op: Op, images: int, target: Target, roundings: float, **halos: Halo) 
 )
 def test_within_maps(target: Target, shape: NormShape, forward: Any, backward: Any) -> None:
     images, roundings = target.lanes + 1, terms(shape, across=False)
-    check(forward(shape), images, target, roundings)
+    check(forward(shape), images, target, roundings, **HALOS)
     check(backward(shape), images, target, roundings)
-    check(forward(shape), 1, target, roundings, **HALOS)
     check(backward(shape, accumulate=True), 1, target, roundings, **HALOS)
 
 
@@ -91,11 +86,10 @@ def test_within_maps(target: Target, shape: NormShape, forward: Any, backward: A
 @pytest.mark.parametrize(("shape", "blocked"), ACROSS, ids=str)
 def test_across_maps(target: Target, shape: NormShape, blocked: bool) -> None:
     images, roundings = target.lanes + 1, terms(shape, across=True)
-    check(CrossMapNormForward(shape, blocked), images, target, roundings)
+    check(CrossMapNormForward(shape, blocked), images, target, roundings, **FLAT_HALOS)
     check(CrossMapNormBackward(shape, blocked), images, target, roundings)
-    for halos in (HALOS, FLAT_HALOS):
-        check(CrossMapNormForward(shape, blocked), 1, target, roundings, **halos)
-        check(CrossMapNormBackward(shape, blocked, accumulate=True), 1, target, roundings, **halos)
+    check(CrossMapNormForward(shape, blocked), 1, target, roundings, **HALOS)
+    check(CrossMapNormBackward(shape, blocked, accumulate=True), 1, target, roundings, **HALOS)
 
 
 @on_every_target

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from convjit.errors import ConfigError
-from convjit.layers import Conv, Dropout, Fc, NeuronLayer, Schedule
+from convjit.layers import Conv, Dropout, Fc, NeuronLayer, Schedule, WindowLayer
 from convjit.layers.values import (
     neuron_text,
     number_text,
@@ -185,6 +185,7 @@ def test_names_that_no_layer_can_have(name: str) -> None:
 
 
 def test_options_are_declared_once_and_in_order() -> None:
-    assert list(Conv.options())[:3] == ["filters", "filter_size", "padding"]
+    assert list(Conv.options())[:1] == ["shared_biases"], "what conv alone has comes first"
+    assert list(WindowLayer.options())[:3] == ["filters", "filter_size", "padding"]
     assert Conv.options()["eps_w"].key == "epsW" and Conv.options()["eps_w"].file == "params"
     assert Conv.options()["channels"].required and not Conv.options()["padding"].required

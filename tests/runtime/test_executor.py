@@ -50,6 +50,8 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache for all tests of this file, so that a kernel is compiled once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVJIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Compiling without workers, each of which takes a third of a second to start.
+        patch.setenv("CONVJIT_THREADS", "1")
         yield
 
 
@@ -75,12 +77,16 @@ def compare(program: Program, seed: int, what: str, target: Target | None = None
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("target", runnable_targets(), ids=lambda target: target.name)
-def test_all_layers_against_the_references(mode: Mode, target: Target) -> None:
-    compare(lower(CROSSING, BATCH, mode), 3, mode, target=target)
+def test_all_layers_against_the_references(mode: Mode) -> None:
+    compare(lower(CROSSING, BATCH, mode), 3, mode)
 
 
-@pytest.mark.parametrize("batch", [1, 15, 16, 17])
+@pytest.mark.parametrize("target", runnable_targets()[1:], ids=lambda target: target.name)
+def test_all_targets(target: Target) -> None:
+    compare(lower(CROSSING, BATCH), 3, target.name, target=target)
+
+
+@pytest.mark.parametrize("batch", [1, 16, 17])
 def test_batches(batch: int) -> None:
     compare(lower(CROSSING, batch), batch, f"{batch} images")
 
@@ -102,7 +108,7 @@ def test_every_layer_is_run() -> None:
     assert {type(layer) for net in nets for layer in net.layers} == set(LAYERS.values())
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_random_nets_against_the_references(seed: int) -> None:
     compare(lower(random_net(seed), 5), seed, f"random_net({seed})")
 
@@ -123,11 +129,13 @@ def test_more_threads_than_cores_are_not_slow() -> None:
     program = lower(CROSSING, BATCH)
     with Executor(program, Store(), threads=8) as executor:
         give(executor, contents(program))
-        executor.run()
-        start = time.perf_counter()
+        seconds = []
         for _ in range(20):
+            start = time.perf_counter()
             executor.run()
-        assert time.perf_counter() - start < 20 * 0.25
+            seconds.append(time.perf_counter() - start)
+        # The best of them, since other programs may be busy too.
+        assert min(seconds) < 0.25
 
 
 def test_every_dependence_waits() -> None:

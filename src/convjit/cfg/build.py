@@ -86,7 +86,15 @@ class _Builder:
         if not recipe.image:
             found = "the size of the images is not known: give the data, or say image=CxHxW in a section [recipe]"
             raise ConfigError(found, where=self._origins[1])
-        net = self._located(lambda: Net(layers, image=recipe.image, classes=recipe.classes, crop=recipe.crop))
+        net = self._located(
+            lambda: Net(
+                layers,
+                image=recipe.image,
+                classes=recipe.classes,
+                crop=recipe.crop,
+                colour_noise=recipe.colour_noise,
+            )
+        )
         return Loaded(net, recipe, tuple(self._warnings))
 
     def _recipe(self, image: Sequence[int] | None, classes: int | None) -> Recipe:

@@ -30,8 +30,9 @@ LINE = 8
 STATE_STRIDE = 2 * LINE
 """i64 of state per launch."""
 
-SPINS = 20_000
-"""Looks at a barrier (some 0.3 ms) before the processor is yielded at every further look."""
+SPINS = 1_000
+"""Looks at a barrier (some 20 microseconds) before the processor is yielded at every further look: on a machine that
+others use too, the thread that is waited for may need this very processor."""
 
 _X86_FLUSH = 0x8040
 """MXCSR: flush results to zero, take denormal operands for zero."""

@@ -180,12 +180,12 @@ class Kernel:
         """The bits of a vector of int32 as float32."""
         return Value(self.at, self.at.bitcast(value.ir, self.vector))
 
-    def prefetch_for_writing(self, pointer: Pointer) -> None:
-        """Ask for the cache line at `pointer`, which is going to be stored to."""
+    def prefetch(self, pointer: Pointer, *, writing: bool = False) -> None:
+        """Ask for the cache line at `pointer`, which is going to be loaded, or stored to."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
         name = "llvm.prefetch.p0"
         function = self.module.globals.get(name) or ir.Function(self.module, kind, name)
-        self.at.call(function, [pointer.ir, *(ir.Constant(I32, number) for number in (1, 3, 1))])
+        self.at.call(function, [pointer.ir, *(ir.Constant(I32, number) for number in (int(writing), 3, 1))])
 
     # Arithmetic beyond the operators
 

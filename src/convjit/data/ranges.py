@@ -1,7 +1,8 @@
 """Data batches by number, as cuda-convnet's --train-range and --test-range choose them.
 
 A place may be written PATH#train=1-4,test=5: the batches of PATH that train and test. Sets that know no numbers count
-as batches of 10,000 images: those of the training images from 1 on, then those of the test images.
+as batches of 10,000 images: those of the training images from 1 on, then those of the test images. Where these lie
+class by class, as in image folders, they are first brought into a mixed order, always the same one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convjit import random
 from convjit.data.dataset import Dataset, Images, build
 from convjit.data.original import is_original, read_original
 from convjit.data.source import Progress
@@ -84,9 +86,18 @@ def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | No
 
 def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
     """A set by ranges of its batches."""
-    batches = dict(enumerate((*_pieces(dataset.train), *_pieces(dataset.test)), 1))
+    train_images, test_images = _mixed(dataset.train), _mixed(dataset.test)
+    batches = dict(enumerate((*_pieces(train_images), *_pieces(test_images)), 1))
     chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
     return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)
+
+
+def _mixed(images: Images) -> Images:
+    """Images that do not lie class by class: a net that saw one class after the other would learn nothing."""
+    if (np.diff(images.labels) < 0).any() or images.labels[0] == images.labels[-1]:
+        return images
+    order = random.permutation(random.derive_key(0, "data batches"), len(images))
+    return Images(images.pixels[order], images.labels[order])
 
 
 def _pieces(images: Images) -> Sequence[Images]:

@@ -12,19 +12,20 @@ from typing import Literal
 
 from convjit.errors import UsageError, near
 from convjit.graph.net import Net, Node
-from convjit.layers import Data, Target
+from convjit.layers import Data, Learned, Target
 from convjit.layers.data import LABELS
-from convjit.ops.base import Array, Maps, Op, Operand, PerImage
+from convjit.ops.base import Maps, Op, Operand, PerImage
+from convjit.ops.constraint import Constrain
 from convjit.ops.export import Export
 from convjit.ops.reshape import Reshape
-from convjit.ops.update import Update
+from convjit.ops.update import PERIODIC_RATES, RATES, PeriodicUpdate, Update
 from convjit.program import Buffer, Launch, Program, Role, finish
 
 __all__ = ["HOST_ARRAYS", "Mode", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
 
-HOST_ARRAYS = ("pixels", "crops", "labels", "mean")
+HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "targets")
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
@@ -114,6 +115,8 @@ class _Lowering:
 
     def backward(self) -> None:
         for name, node in self.net.nodes.items():
+            if not node.layer.passes_gradient:
+                continue
             image = isinstance(node.layer, Data) and not _labels(node) and self.mode == "gradients"
             learns = any(not learned.frozen for learned in node.learned)
             if image or learns or any(source in self.wanted for source in node.layer.inputs):
@@ -132,9 +135,18 @@ class _Lowering:
                 "weights": Buffer(name, learned.array, Role.WEIGHTS),
                 "increments": Buffer(f"{name}.inc", learned.array, Role.INCREMENTS),
                 "gradient": self.gradients[name],
-                "rates": Buffer(f"{name}.rates", Array((4,)), Role.INPUT),
+                "rates": Buffer(f"{name}.rates", RATES if learned.period == 1 else PERIODIC_RATES, Role.INPUT),
             }
-            self.launches.append(Launch(f"{layer}.update_{array}", Update(learned.array), buffers))
+            op: Op = Update(learned.array)
+            if learned.period > 1:
+                # It outlives a step, and is saved, as increments do and are.
+                buffers["total"] = Buffer(f"{name}.sum", learned.array, Role.INCREMENTS)
+                op = PeriodicUpdate(learned.array, learned.period)
+            self.launches.append(Launch(f"{layer}.update_{array}", op, buffers))
+            for rule in learned.rules:
+                held = Constrain(learned.array, learned.fan_in, rule, learned.period > 1)
+                used = {operand: buffers[operand] for operand in held.names}
+                self.launches.append(Launch(f"{layer}.constrain_{array}", held, used))
 
     def gradient(self, name: str, operand: Operand, role: Role) -> Target:
         """The gradient of a buffer, new or to be added to."""
@@ -150,6 +162,8 @@ class _Step:
     def __init__(self, lowering: _Lowering, node: Node) -> None:
         self.training = lowering.mode in ("train", "gradients")
         self.source = lowering.net.image
+        self.seen, self.classes = lowering.net.input, lowering.net.classes
+        self.colour_noise = lowering.net.colour_noise if self.training else 0.0
         self.shape = node.output
         self.views: Sequence[Maps] = node.views
         self._lowering, self._node, self._name = lowering, node, node.layer.name
@@ -164,9 +178,14 @@ class _Step:
     def reuse(self, index: int) -> None:
         self._lowering.outputs[self._name] = self.inputs[index]
 
+    def _learned(self, name: str) -> tuple[str, Learned]:
+        """A learned array, and its name in the program: that of its owner."""
+        learned = next(learned for learned in self._node.learned if learned.name == name)
+        return learned.owner or f"{self._name}.{name}", learned
+
     def weights(self, name: str) -> Buffer:
-        array = next(learned.array for learned in self._node.learned if learned.name == name)
-        return Buffer(f"{self._name}.{name}", array, Role.WEIGHTS)
+        full, learned = self._learned(name)
+        return Buffer(full, learned.array, Role.WEIGHTS)
 
     def host(self, name: str, operand: Operand) -> Buffer:
         return Buffer(name, operand, Role.INPUT)
@@ -195,9 +214,9 @@ class _Step:
         return Target(view, accumulate=False)
 
     def weights_gradient(self, name: str) -> Target | None:
-        learned = next(learned for learned in self._node.learned if learned.name == name)
+        full, learned = self._learned(name)
         role = Role.OUTPUT if self._lowering.mode == "gradients" else Role.ARENA
-        return None if learned.frozen else self._lowering.gradient(f"{self._name}.{name}", learned.array, role)
+        return None if learned.frozen else self._lowering.gradient(full, learned.array, role)
 
     def finish(self) -> None:
         """After the layer's own backward launches: bring gradients into the maps of the inputs."""

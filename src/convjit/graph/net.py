@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convjit.errors import ConfigError, near
-from convjit.layers import Data, Inner, Layer, Learned, NeuronLayer, Softmax
+from convjit.layers import Cost, Data, Inner, Layer, Learned, NeuronLayer, Softmax, WeightLayer
 from convjit.layers.data import LABELS
 from convjit.ops.base import Maps
 
@@ -33,7 +33,7 @@ class Node:
     @property
     def parameters(self) -> int:
         """Number of learned numbers."""
-        return sum(math.prod(learned.array.shape) for learned in self.learned)
+        return sum(math.prod(learned.array.shape) for learned in self.learned if not learned.owner)
 
 
 class Net:
@@ -50,7 +50,7 @@ class Net:
         )
 
     `image` is (C, H, W) of the stored images; `crop` the (h, w) that the net sees of them, (0, 0) for all. `classes` is
-    that of the data, 0 if unknown. ConfigError names the layer and option at fault.
+    that of the data, 0 if unknown; `colour_noise` as in `Recipe`. ConfigError names the layer and option at fault.
 
     written     the layers as they were given, with what was left to their inputs filled in
     nodes       the layers of the graph by name, in order: a `neuron=` has become a layer <layer>_neuron behind its own,
@@ -58,9 +58,16 @@ class Net:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], *, image: Sequence[int], classes: int = 0, crop: Sequence[int] = (0, 0)
+        self,
+        layers: Sequence[Layer],
+        *,
+        image: Sequence[int],
+        classes: int = 0,
+        crop: Sequence[int] = (0, 0),
+        colour_noise: float = 0.0,
     ) -> None:
         self.image = _image(image)
+        self.colour_noise = colour_noise
         self.input = _cropped(self.image, crop)
         self.classes = classes
         self.nodes: dict[str, Node] = {}
@@ -93,8 +100,12 @@ class Net:
         return tuple(dict.fromkeys(name for name in read if not isinstance(self.nodes[name].layer, Data)))
 
     def learned(self) -> dict[str, Learned]:
-        """Every learned array by its name in checkpoints, "<layer>.<array>", in the order of the layers."""
-        return {f"{name}.{array.name}": array for name, node in self.nodes.items() for array in node.learned}
+        """Every learned array by its name in checkpoints, "<layer>.<array>", in the order of the layers.
+
+        An array that a layer shares with another is listed once, as that of its owner.
+        """
+        nodes = self.nodes.items()
+        return {f"{name}.{array.name}": array for name, node in nodes for array in node.learned if not array.owner}
 
     @property
     def parameters(self) -> int:
@@ -111,7 +122,7 @@ class Net:
         return f"<Net of {len(self.nodes)} layers, {self.parameters} parameters, for {self.input} images>"
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.written, self.image, self.input, self.classes)
+        return (self.written, self.image, self.input, self.classes, self.colour_noise)
 
     def _add(self, layer: Layer, all_layers: Sequence[Layer]) -> Layer:
         """Append a layer and its neuron; return it as it is to be written."""
@@ -157,21 +168,74 @@ class Net:
         layer = layer.fitted(inputs)
         views = layer.views(inputs)
         layer.check([source.layer for source in sources], inputs, self.classes)
-        output = layer.shape((self.input, Maps(1)) if isinstance(layer, Data) else views)
+        if not layer.passes_gradient and (below := self._learning_below(layer.inputs)):
+            found = f"{layer.kind} has no gradient, but layer '{below}' below it learns; it belongs next to the data"
+            raise layer.error(found, "inputs")
+        output = layer.shape((self.input, Maps(1), Maps(self.classes)) if isinstance(layer, Data) else views)
         if max(output.height, output.width) > _MOST_SIDE or output.features > _MOST_FEATURES:
             raise layer.error(f"its output would be {output}; at most {_MOST_FEATURES} numbers per image are possible")
-        learned = layer.learned(views)
+        learned = self._shared(layer, layer.learned(views))
         for one in learned:
             if (size := math.prod(one.array.shape)) > _MOST_WEIGHTS:
                 raise layer.error(f"its {one.name} would be {size} numbers; at most {_MOST_WEIGHTS} are possible")
         self.nodes[layer.name] = Node(layer, inputs, views, output, learned)
         return layer
 
+    def _shared(self, layer: Layer, arrays: Sequence[Learned]) -> tuple[Learned, ...]:
+        """The arrays, those that are another's with the name of their owner."""
+        found: list[Learned] = []
+        for one in arrays:
+            if one.source is None:
+                found.append(one)
+                continue
+            name, index = one.source
+            wanted = WeightLayer.weights_name(index)
+            if name == layer.name:
+                others = [other for other in found if other.name != "biases"]
+                where = "a lower input of the layer itself"
+            elif name in self.nodes:
+                node = self.nodes[name]
+                if node.layer.kind != layer.kind:
+                    message = (
+                        f"weightSource={name}: is of type {node.layer.kind}; weights are shared by layers of one type"
+                    )
+                    raise layer.error(message, "weightSource")
+                others, where = list(node.learned), f"layer '{name}'"
+            else:
+                message = f"weightSource={name}: no layer above has this name{near(name, self.nodes)}"
+                raise layer.error(message, "weightSource")
+            source = next((other for other in others if other.name == wanted), None)
+            if source is None:
+                raise layer.error(f"weightSource={name}[{index}]: {where} has no such weights", "weightSource")
+            if source.array != one.array:
+                message = f"weightSource={name}[{index}]: they are {source.array}, but {one.array} is needed"
+                raise layer.error(message, "weightSource")
+            # The update is the owner's, with its rate; the gradient is the sum of all.
+            found.append(replace(one, owner=source.owner or f"{name}.{wanted}", epsilon=source.epsilon))
+        return tuple(found)
+
+    def _learning_below(self, names: Sequence[str]) -> str:
+        """A layer that learns among these and what feeds them; "" if there is none."""
+        todo, seen = list(names), set[str]()
+        while todo:
+            name = todo.pop()
+            if self.nodes[name].learned:
+                return name
+            todo += [source for source in self.nodes[name].layer.inputs if source not in seen]
+            seen.update(self.nodes[name].layer.inputs)
+        return ""
+
     def _check_use(self) -> None:
         used = {name for node in self.nodes.values() for name in node.layer.inputs}
         for layer in self.layers:
             if not layer.is_cost and layer.name not in used:
                 raise layer.error("nothing uses its output; every layer but a cost must feed another")
+            for child in layer.children if isinstance(layer, Cost) else ():
+                other = self.nodes[child].layer if child in self.nodes else None
+                if other is None or other.kind != layer.kind or child == layer.name:
+                    known = [one.name for one in self.layers if one.kind == layer.kind and one is not layer]
+                    found = f"children: '{child}' is not another layer of type {layer.kind}"
+                    raise layer.error(f"{found}{near(child, known)}", "children")
         if not self.nodes:
             raise ConfigError("a net needs layers, and this one has none")
 

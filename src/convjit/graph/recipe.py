@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from convjit.errors import ConfigError
 from convjit.layers.given import Given
-from convjit.layers.options import Option, choice, flag, integer, normalise, options_of, sides, text
-from convjit.layers.values import shown
+from convjit.layers.options import Option, choice, flag, integer, normalise, number, options_of, sides, text
+from convjit.layers.values import number_text, shown
 
 __all__ = ["Recipe"]
 
@@ -19,7 +19,12 @@ class Recipe:
 
     `dataset` names data that convjit finds itself ("" for none), `image` is (C, H, W) of the stored images, `crop` the
     (h, w) that the net sees, (0, 0) for all. Cropping is random while training, as is mirroring if asked for. `mean` is
-    what is taken off the pixels: "image", the mean image of the training set, or "none".
+    what is taken off the pixels: "image", the mean image of the training set, or "none"; `scalar_mean`, if not below 0,
+    is a number taken off instead. `colour_noise` c adds c * normal noise along the principal axes of the colours to
+    every training image, and divides by 1 + c. `order` is "shuffled", or "batches" as in cuda-convnet: data batches in
+    their order, minibatches of consecutive images of one data batch, and rates that change with the data batch.
+    `average` divides gradients by the "actual" number of a minibatch's images, or by the "configured" one, so that the
+    last, short one of a data batch has a smaller step. `views` of an image are seen by tests: 1, 9 or 10.
     """
 
     dataset: str = text("dataset", default="", file="params")
@@ -30,6 +35,11 @@ class Recipe:
     epochs: int = integer("epochs", default=10, least=1, file="params")
     minibatch: int = integer("minibatch", default=128, least=1, most=2**20, file="params")
     mean: str = choice("mean", ("image", "none"), default="image", file="params")
+    scalar_mean: float = number("scalarMean", default=-1.0, least=-1, most=255, file="params")
+    colour_noise: float = number("colourNoise", default=0.0, least=0, most=1000, file="params")
+    order: str = choice("order", ("shuffled", "batches"), default="shuffled", file="params")
+    average: str = choice("average", ("actual", "configured"), default="actual", file="params")
+    views: int = integer("views", default=1, least=1, most=10, file="params")
     test_every: int = integer("testEvery", default=1, least=1, file="params")
     """In epochs."""
 
@@ -38,6 +48,9 @@ class Recipe:
         if not re.fullmatch(r"[A-Za-z0-9_-]*", self.dataset):
             found = f"dataset={shown(self.dataset)}: must be a name of letters, digits, - and _"
             raise ConfigError(found, layer="recipe", key="dataset")
+        if self.views not in (1, 9, 10):
+            found = f"views={self.views}: must be 1, 9 (a grid of 3x3) or 10 (corners and centre, and mirrored)"
+            raise ConfigError(found, layer="recipe", key="views")
         if len(self.image) not in (0, 3) or not all(side > 0 for side in self.image):
             found = "x".join(map(str, self.image))
             raise ConfigError(f"image={found}: must be CxHxW, such as 3x32x32", layer="recipe", key="image")
@@ -46,6 +59,11 @@ class Recipe:
             found = "x".join(map(str, self.crop))
             raise ConfigError(f"crop={found}: must be a side, HxW, or 0 for whole images", layer="recipe", key="crop")
         object.__setattr__(self, "crop", crop)
+
+    @property
+    def taken_off(self) -> str:
+        """What is taken off the pixels, in a word: image, none, or the number."""
+        return self.mean if self.scalar_mean < 0 else number_text(self.scalar_mean)
 
     @classmethod
     def options(cls) -> dict[str, Option]:

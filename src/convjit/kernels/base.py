@@ -146,7 +146,6 @@ class Algorithm:
     """Bytes."""
 
 
-
 GENERATORS: dict[type[Op], Generate] = {}
 """The direct algorithm of every op that has a kernel."""
 ALGORITHMS: dict[type[Op], dict[str, Algorithm]] = {}

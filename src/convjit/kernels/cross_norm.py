@@ -3,6 +3,9 @@
 The numbers of a window's channels at these pixels stay in the first-level cache, so that memory is read and written
 once. The backward pass runs through the channels once: what channel j adds to those around it is kept in a ring of as
 many channels as a window has, and the gradient of channel j - n//2 is finished when that of j is begun.
+One Zen 4 core, AVX-512, windows of 5, in the cache: 6.2 ns for 16 numbers forward and 10.3 backward, some 23 and 38
+cycles for 22 and 25 multiply-adds of a cycle each. In memory (64 x 55 x 55, batch 128) 14.1 and 26 ms, where copying
+takes 8.7: fetching the next channel early gained a fifth, fetching outputs or two channels ahead nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +21,6 @@ from convjit.kernels.window import STATIC, Window, add_up, each_window
 from convjit.ops.norm import CrossMapNormBackward, CrossMapNormForward
 
 __all__: list[str] = []
-
-UNROLL = 2
-"""Pixels in one turn of a loop: their roots and quotients overlap."""
 
 
 def _pixels(k: Kernel, lines: int) -> int:
@@ -49,9 +49,15 @@ class _Chunk:
         """A pixel of one operand."""
         return self.views[name].load(self.index(name, channel, i))
 
-    def each(self, body: Callable[[Index], None], unroll: int = UNROLL) -> None:
-        """Visit the pixels."""
-        run(self.k, self.first, self.end, body, unroll)
+    def each(self, body: Callable[[Index], None]) -> None:
+        """Visit the pixels. The processor overlaps them by itself; unrolling gained nothing."""
+        run(self.k, self.first, self.end, body, unroll=1)
+
+    def fetch(self, window: Window, i: Index) -> None:
+        """Ask for the pixel of x in the channel behind a window, which is in another page of memory."""
+        x = self.views["x"]
+        ahead = self.k.minimum(self.k.index(window.first) + window.size, x.maps.channels - 1)
+        self.k.prefetch(x.pointer + self.index("x", ahead, i))
 
 
 def _denominator(k: Kernel, op: CrossMapNormForward, total: Value) -> Value:
@@ -79,8 +85,8 @@ def _each_block(k: Kernel, op: CrossMapNormForward, body: Callable[[Index, int],
 def _each_channel(k: Kernel, first: Index, count: int, body: Callable[[Index], None]) -> None:
     """Visit some channels; few of them in a row of code."""
     if count <= STATIC:
-        for channel in range(count):
-            body(first + channel)
+        for number in range(count):
+            body(first + number)
         return
     with k.loop(first, first + count, name="channel") as channel:
         body(channel)
@@ -100,10 +106,11 @@ def cross_map_norm_forward(k: Kernel, problem: Problem) -> int:
 
     def sliding(window: Window) -> None:
         def pixel(i: Index) -> None:
+            chunk.fetch(window, i)
             total = _squares(k, chunk, window.first, window.size, i)
             put(window.index, i, inverse_power(k, _denominator(k, op, total), power)[0])
 
-        chunk.each(pixel, UNROLL if isinstance(window.size, int) else 1)
+        chunk.each(pixel)
 
     def fixed(first: Index, count: int) -> None:
         def pixel(i: Index) -> None:
@@ -111,7 +118,7 @@ def cross_map_norm_forward(k: Kernel, problem: Problem) -> int:
             factor = inverse_power(k, _denominator(k, op, total), power)[0]
             _each_channel(k, first, count, lambda channel: put(channel, i, factor))
 
-        chunk.each(pixel, 1)
+        chunk.each(pixel)
 
     if op.blocked:
         _each_block(k, op, fixed)
@@ -155,7 +162,7 @@ def _blocked_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk) -> Non
 
             _each_channel(k, first, count, put)
 
-        chunk.each(pixel, 1)
+        chunk.each(pixel)
 
     _each_block(k, forward, block)
 
@@ -184,13 +191,14 @@ def _sliding_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk, ring: 
             place = chunk.index("dx", channel, i)
             dx.store(k.fma(chunk.load("x", channel, i), total * factor, dx.load(place)), place)
 
-        chunk.each(pixel, UNROLL if size <= STATIC else 1)
+        chunk.each(pixel)
 
     def begin(window: Window) -> None:
         """The direct part of a channel's gradient."""
 
         def pixel(i: Index) -> None:
             channel = k.index(window.index)
+            chunk.fetch(window, i)
             total = _squares(k, chunk, window.first, window.size, i)
             direct, steep = inverse_power(k, _denominator(k, forward, total), power)
             gradient, place = chunk.load("dy", channel, i), chunk.index("dx", channel, i)
@@ -198,7 +206,7 @@ def _sliding_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk, ring: 
             gradient = gradient * direct
             dx.store(dx.load(place) + gradient if op.accumulate else gradient, place)
 
-        chunk.each(pixel, UNROLL if isinstance(window.size, int) else 1)
+        chunk.each(pixel)
         channel = k.index(window.index)
         with k.when(channel > lag - 1):
             finish(channel - lag)

@@ -76,10 +76,14 @@ def input_forward(k: Kernel, problem: Problem) -> int:
     return problem.blocks * maps.channels * parts
 
 
-def _tints(k: Kernel, batch: int, channels: int, block: Index, channel: Index) -> Value:
+def _tints(k: Kernel, batch: int, channels: int, block: Value, channel: Value) -> Value:
     """One channel's offsets of a block's images; lanes beyond the last image have that one's."""
     tints = k.scalars("tints")
-    return k.pack([tints.load(k.minimum(block * k.lanes + lane, batch - 1) * channels + channel) for lane in range(k.lanes)])
+
+    def tint(lane: Index) -> Value:
+        return tints.load(k.minimum(block * k.lanes + lane, batch - 1) * channels + channel)
+
+    return k.pack([tint(lane) for lane in range(k.lanes)])
 
 
 def _copy(k: Kernel, line: Pointer, copy: Pointer, width: int) -> None:

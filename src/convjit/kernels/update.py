@@ -79,7 +79,7 @@ def _flat(
     rates: list[Value],
     change: Callable[[list[Pointer], list[Value], Index], None],
 ) -> int:
-    """Call `change(arrays, rates, i)` for all numbers of one task's share, as vectors and what is left; number of tasks."""
+    """Call `change(arrays, rates, i)` for the numbers of one share, as vectors and what is left. Number of tasks."""
     numbers = math.prod(array.shape)
     vectors, tasks = numbers // k.lanes, _tasks(k, array)
     if vectors:

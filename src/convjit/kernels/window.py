@@ -52,8 +52,8 @@ def add_up(k: Kernel, first: Index, size: Index, term: Callable[[Value, Index], 
     """The sum that `term(sum so far, i)` makes for i = first, first + 1, ..., `size` of them."""
     if isinstance(size, int) and size <= STATIC:
         total = k.number(0.0)
-        for i in range(size):
-            total = term(total, first + i)
+        for number in range(size):
+            total = term(total, first + number)
         return total
     (place,) = k.variables(1)
     place.store(k.number(0.0))

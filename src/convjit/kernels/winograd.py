@@ -198,7 +198,7 @@ def _transform_source(
             place = v.pointer + v.at(0, r, t)
             # The next map's lines, while this one is transformed: stores to the second level wait for one another.
             for e in range(SIDE**2):
-                k.prefetch_for_writing(place + (e * v.step + v.tiles))
+                k.prefetch(place + (e * v.step + v.tiles), writing=True)
             for e, value in enumerate(value for row in values for value in row):
                 place.store(value, e * v.step)
 

@@ -13,10 +13,12 @@ from typing import Any, ClassVar, Protocol
 
 from convjit.errors import ConfigError
 from convjit.layers.given import Given
+from convjit.layers.initialisers import Initialiser
 from convjit.layers.options import Option, neuron, normalise, options_of
 from convjit.layers.schedule import Schedule
 from convjit.layers.values import shown, split_list
 from convjit.ops.base import Array, Maps, Op, Operand
+from convjit.ops.constraint import Rule
 from convjit.ops.neuron import Neuron
 from convjit.program import Buffer
 
@@ -32,8 +34,13 @@ _NO_INPUTS: Any = ()
 class Learned:
     """One learned array of a layer.
 
-    `deviation` > 0 draws from N(0, deviation**2), else every element is `value`. `epsilon`, `momentum` and `decay` are
-    those of the update rule; an epsilon whose base is 0 freezes the array.
+    `initialiser` says how it starts; without one, `deviation` > 0 draws from N(0, deviation**2), else every element is
+    `value`. `epsilon`, `momentum` and `decay` are those of the update rule; an epsilon of base 0 freezes the array. It
+    is updated every `period` steps, and held to `rules` then. Weights are filters of `fan_in` numbers, `units` of
+    which are a matrix of their own; `fan_out` outputs see an input.
+
+    An array with a `source`, (layer, index of its input), is that layer's; a `Net` gives its name as `owner`, and the
+    array's gradient is added to the owner's.
     """
 
     name: str
@@ -43,11 +50,24 @@ class Learned:
     decay: float = 0.0
     deviation: float = 0.0
     value: float = 0.0
+    initialiser: Initialiser | None = None
+    fan_in: int = 0
+    fan_out: int = 0
+    units: int = 0
+    rules: tuple[Rule, ...] = ()
+    period: int = 1
+    source: tuple[str, int] | None = None
+    owner: str = ""
 
     @property
     def frozen(self) -> bool:
         """Whether it is never changed, and its gradient never computed."""
         return self.epsilon.base == 0
+
+    def rates(self, progress: float, epoch: float, share: float, step: int) -> tuple[float, ...]:
+        """What the update of step `step`, counted from 0, needs; `share` is 1/N, that of one image in the gradient."""
+        rates = (self.epsilon.value(progress, epoch), self.momentum, self.decay, share)
+        return rates if self.period == 1 else (*rates, float((step + 1) % self.period == 0))
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,12 @@ class Pass(Protocol):
     training: bool
     source: Maps
     """Shape of the stored images, from which data layers cut."""
+    seen: Maps
+    """Shape of the images as the net sees them."""
+    classes: int
+    """Of the data, 0 if unknown."""
+    colour_noise: float
+    """Share of the noise along the axes of colour, 0 for none."""
     shape: Maps
     """What the layer's shape rule gave."""
     views: Sequence[Maps]
@@ -112,6 +138,8 @@ class Layer:
     fewest_inputs: ClassVar[int] = 1
     most_inputs: ClassVar[int | None] = 1
     is_cost: ClassVar[bool] = False
+    passes_gradient: ClassVar[bool] = True
+    """Whether there may be something to learn below it."""
     needs_parameters: ClassVar[bool] = False
     """Whether the parameter file must have a section for it."""
     ignored: ClassVar[Mapping[str, str]] = {"gpu": "devices are chosen when a run starts, not in a net"}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convjit.layers.base import Layer, Pass
 from convjit.layers.data import LABELS, Data
-from convjit.layers.options import integer, number
+from convjit.layers.given import Given
+from convjit.layers.options import integer, names, number
 from convjit.layers.softmax import Softmax
 from convjit.ops.base import Array, Maps, PerImage
 from convjit.ops.cost import CostTotals, LogregBackward, LogregForward
@@ -26,6 +30,8 @@ class Cost(Layer):
     """What the totals hold, the cost itself first."""
 
     coeff: float = number("coeff", default=1.0, file="params", required=True)
+    children: Given[tuple[str, ...], str | Sequence[str]] = names("children", default=())
+    """Costs of the same type that are parts of this one: what is reported is the sum."""
 
     def shape(self, inputs: Sequence[Maps]) -> Maps:
         """One number per image and column; nothing follows a cost."""
@@ -66,6 +72,12 @@ class Logreg(Cost):
         if self.topk > inputs[1].features:
             raise self.error(f"topk={self.topk}: must be 1 to {inputs[1].features}, the number of classes", "topk")
         return super().shape(inputs)
+
+    def measure(self, probabilities: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:
+        """What `columns` are for probabilities [N, classes] that did not come from this net's softmax."""
+        op = LogregForward(probabilities.shape[1], self.topk)
+        arrays: dict[str, NDArray[Any]] = {"p": probabilities.astype(np.float64)[:, :, None, None], "labels": labels}
+        return op.reference(arrays)["costs"]
 
     def forward(self, step: Pass) -> None:
         costs = step.own("costs", PerImage((3,)))

@@ -9,40 +9,86 @@ from typing import ClassVar
 from convjit.layers.base import Layer, Pass
 from convjit.layers.options import integer
 from convjit.ops.base import Array, Maps, PerImage
+from convjit.ops.combine import Cut
 from convjit.ops.input import Input
+from convjit.ops.reshape import Reshape
+from convjit.ops.targets import Targets
+from convjit.program import Buffer
 
-__all__ = ["IMAGES", "LABELS", "Data"]
+__all__ = ["IMAGES", "LABELS", "TARGETS", "Data"]
 
-IMAGES, LABELS = 0, 1
+IMAGES, LABELS, TARGETS = 0, 1, 2
 """What `dataIdx` counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Layer):
-    """Images without their mean, cropped and mirrored (dataIdx 0), or labels (dataIdx 1)."""
+    """Images without their mean, cropped and mirrored (dataIdx 0), labels (1), or a target for every class (2).
+
+    `start` and `end` take a part of the features, channel by channel; end=0 stands for all.
+    """
 
     kind: ClassVar[str] = "data"
-    formula: ClassVar[str] = "y = crop of the image - mean (dataIdx=0), or the number of its class (dataIdx=1)"
+    formula: ClassVar[str] = (
+        "y = crop of the image - mean (dataIdx=0), the number of its class (1), or targets of all classes (2)"
+    )
     fewest_inputs: ClassVar = 0
     most_inputs: ClassVar = 0
 
-    data_idx: int = integer("dataIdx", default=IMAGES, least=0, most=1, required=True)
+    data_idx: int = integer("dataIdx", default=IMAGES, least=0, most=2, required=True)
+    start: int = integer("start", default=0, least=0)
+    end: int = integer("end", default=0, least=0)
 
     def shape(self, inputs: Sequence[Maps]) -> Maps:
-        """`inputs` are what the data has: images as the net sees them, and labels."""
-        return inputs[self.data_idx]
+        """`inputs` are what the data has: images as the net sees them, labels, and targets of the classes."""
+        whole = inputs[self.data_idx]
+        if not whole.features:
+            raise self.error("dataIdx=2 are targets of the classes, whose number is not known", "dataIdx")
+        first, end = self.start, self.end or whole.features
+        if not 0 <= first < end <= whole.features:
+            found = f"start={first}, end={end}: must be a part of the {whole.features} features"
+            raise self.error(found, "end" if self.end else "start")
+        plane = whole.height * whole.width
+        if first % plane or end % plane:
+            return Maps(end - first)
+        return Maps((end - first) // plane, whole.height, whole.width)
 
     def forward(self, step: Pass) -> None:
         if self.data_idx == LABELS:
             return
-        source, maps = step.source, step.shape
+        whole, cut = self._whole(step), step.output
+        if whole.features != step.shape.features:
+            cut = step.own("whole", whole)
+        if self.data_idx == TARGETS:
+            rows = step.host("targets", PerImage((whole.features,)))
+            step.launch("input", Targets(whole), rows=rows, x=cut)
+        else:
+            self._images(step, whole, cut)
+        if whole.features == step.shape.features:
+            return
+        plane = whole.height * whole.width
+        if step.shape.height * step.shape.width != plane:
+            flat = step.own("flat", Maps(whole.features))
+            step.launch("flatten", Reshape(whole, Maps(whole.features)), x=cut, y=flat)
+            cut, whole, plane = flat, Maps(whole.features), 1
+        step.launch("cut", Cut(whole, step.shape, self.start // plane), x=cut, y=step.output)
+
+    def _whole(self, step: Pass) -> Maps:
+        return Maps(step.classes) if self.data_idx == TARGETS else step.seen
+
+    def _images(self, step: Pass, maps: Maps, x: Buffer) -> None:
+        source = step.source
+        # 0 stands for no noise; its factor would be 1.
+        factor = 1 / (1 + step.colour_noise) if step.colour_noise else 0.0
+        tints = {"tints": step.host("tints", PerImage((maps.channels,)))} if factor else {}
         step.launch(
             "input",
-            Input(source, maps),
+            Input(source, maps, factor),
             pixels=step.host("pixels", PerImage((source.channels, source.height, source.width), "uint8")),
             crops=step.host("crops", PerImage((3,), "int32")),
             mean=step.host("mean", Array((maps.channels, maps.height, maps.width))),
-            x=step.output,
+            x=x,
+            **tints,
         )
 
     def backward(self, step: Pass) -> None:

@@ -1,8 +1,8 @@
 """initWFunc and initBFunc: how weights and biases start, by name.
 
-he                            N(0, 2/I) for filters of I weights                                      He et al. 2015
-xavier                        uniform, +- sqrt(6/(I+O)) for I inputs and O outputs of a weight        Glorot, Bengio 2010
-orthogonal                    orthogonal filters of length 1, or columns if filters are more than I   Saxe et al. 2013
+he                            N(0, 2/I) for filters of I weights                                      He et al.
+xavier                        uniform, +- sqrt(6/(I+O)) for I inputs and O outputs of a weight        Glorot and Bengio
+orthogonal                    orthogonal filters of length 1, or columns if filters are more than I   Saxe et al.
 const[value]                  all the same
 vec[v1,v2,...]                these numbers, as many as the array has
 load(checkpoint, layer, ...)  from a layer of a checkpoint, same array; of several layers one behind the other

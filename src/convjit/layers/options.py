@@ -11,24 +11,36 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
 from convjit.errors import ConfigError
 from convjit.layers import values
-from convjit.layers.schedule import Schedule
-from convjit.ops.neuron import Neuron
+from convjit.layers.kinds import (
+    FLAG,
+    FLAG_ITEM,
+    INITIALISER,
+    INTEGER,
+    NAMES,
+    NEURON,
+    NUMBER,
+    SCHEDULE,
+    SIDES,
+    TEXT,
+    Kind,
+    no_value,
+)
 
 __all__ = [
     "Option",
     "choice",
     "flag",
     "flags",
+    "initialiser",
     "integer",
     "integers",
+    "names",
     "neuron",
     "normalise",
     "number",
@@ -37,21 +49,12 @@ __all__ = [
     "schedule",
     "schedules",
     "sides",
+    "sources",
     "text",
 ]
 
 File = Literal["net", "params", "either"]
 """Where a key belongs; where both are allowed, it is written into the net file."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of value: from text, from Python, to text. The first two raise ValueError saying what is allowed."""
-
-    name: str
-    parse: Callable[[str], Any]
-    accept: Callable[[Any], Any]
-    show: Callable[[Any], str]
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Option:
     least: float | None = None
     most: float | None = None
     attribute: str = ""
+    spread: bool = True
+    """Whether a single value stands for all inputs."""
 
     def belongs(self, file: str) -> bool:
         """Whether the key may stand in this file."""
@@ -78,8 +83,12 @@ class Option:
             return self._one(value)
         items = values.split_list(value) if isinstance(value, str) else value
         items = list(items) if isinstance(items, Sequence) else [items]
-        if len(items) == 1:
+        if len(items) == 1 and (self.spread or not items[0]):
             items *= inputs
+        if len(items) != inputs and not self.spread:
+            raise ValueError(
+                f"{len(items)} items for {inputs} inputs; allowed is one for each input, which may be blank"
+            )
         if len(items) != inputs:
             raise ValueError(f"{len(items)} values for {inputs} inputs; allowed is one value, or one for each input")
         return tuple(self._one(item) for item in items)
@@ -89,7 +98,7 @@ class Option:
         if not self.each:
             return self.kind.show(value)
         shown = [self.kind.show(item) for item in value]
-        return shown[0] if len(set(shown)) == 1 else ", ".join(shown)
+        return shown[0] if self.spread and len(set(shown)) == 1 else ", ".join(shown)
 
     def _one(self, value: Any) -> Any:
         found = self.kind.parse(value.strip()) if isinstance(value, str) else self.kind.accept(value)
@@ -104,70 +113,6 @@ class Option:
             return "" if self.most is None else f"at most {values.number_text(self.most)}"
         low = values.number_text(self.least)
         return f"at least {low}" if self.most is None else f"{low} to {values.number_text(self.most)}"
-
-
-def _accept_integer(value: Any) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return values.parse_integer(str(operator.index(value)))
-    except TypeError:
-        raise ValueError("must be a whole number") from None
-
-
-def _accept_number(value: Any) -> float:
-    try:
-        if isinstance(value, bool) or not math.isfinite(value):
-            raise TypeError
-        return float(value)
-    except TypeError:
-        raise ValueError("must be a finite number") from None
-
-
-def _accept_flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be True or False")
-    return value
-
-
-def _accept_schedule(value: Any) -> Schedule:
-    return value if isinstance(value, Schedule) else Schedule.const(_accept_number(value))
-
-
-def _accept_neuron(value: Any) -> Neuron | None:
-    if value is None:
-        return None
-    if not isinstance(value, Neuron):
-        raise ValueError("must be a neuron, such as relu")
-    return values.parse_neuron(values.neuron_text(value))
-
-
-def _no_value(value: Any) -> Any:
-    raise ValueError("must be text")
-
-
-def _line(text: str) -> str:
-    if not text.isprintable() or len(text) > 1000:
-        raise ValueError("must be one line of text, at most 1000 characters")
-    return text
-
-
-def _sides(text: str) -> tuple[int, ...]:
-    return tuple(values.parse_integer(side.strip()) for side in text.lower().split("x"))
-
-
-def _accept_sides(value: Any) -> tuple[int, ...]:
-    return tuple(_accept_integer(side) for side in (value if isinstance(value, Sequence) else [value]))
-
-
-_INTEGER = Kind("whole number", values.parse_integer, _accept_integer, str)
-_NUMBER = Kind("number", values.parse_number, _accept_number, values.number_text)
-_FLAG = Kind("flag", values.parse_flag, _accept_flag, lambda value: str(value).lower())
-_FLAG_ITEM = Kind("flag", values.parse_flag_item, _accept_flag, lambda value: str(value).lower())
-_SCHEDULE = Kind("rate", Schedule.parse, _accept_schedule, Schedule.text)
-_NEURON = Kind("neuron", values.parse_neuron, _accept_neuron, values.neuron_text)
-_TEXT = Kind("text", _line, _no_value, str)
-_SIDES = Kind("CxHxW", _sides, _accept_sides, lambda value: "x".join(map(str, value)))
 
 
 class Details(TypedDict, total=False):
@@ -197,57 +142,74 @@ def _option(key: str, kind: Kind, each: bool, details: Details) -> Any:
 
 def integer(key: str, **details: Unpack[Details]) -> Any:
     """A whole number."""
-    return _option(key, _INTEGER, False, details)
+    return _option(key, INTEGER, False, details)
 
 
 def integers(key: str, **details: Unpack[Details]) -> Any:
     """A whole number per input."""
-    return _option(key, _INTEGER, True, details)
+    return _option(key, INTEGER, True, details)
 
 
 def number(key: str, **details: Unpack[Details]) -> Any:
     """A number."""
-    return _option(key, _NUMBER, False, details)
+    return _option(key, NUMBER, False, details)
 
 
 def numbers(key: str, **details: Unpack[Details]) -> Any:
     """A number per input."""
-    return _option(key, _NUMBER, True, details)
+    return _option(key, NUMBER, True, details)
 
 
 def flag(key: str, **details: Unpack[Details]) -> Any:
     """True or false."""
-    return _option(key, _FLAG, False, details)
+    return _option(key, FLAG, False, details)
 
 
 def flags(key: str, **details: Unpack[Details]) -> Any:
     """True or false per input."""
-    return _option(key, _FLAG_ITEM, True, details)
+    return _option(key, FLAG_ITEM, True, details)
+
+
+def names(key: str, **details: Unpack[Details]) -> Any:
+    """Names of layers, with commas between them."""
+    return _option(key, NAMES, False, details)
 
 
 def schedule(key: str, **details: Unpack[Details]) -> Any:
     """A learning rate, in the parameter file."""
-    return _option(key, _SCHEDULE, False, {"file": "params", **details})
+    return _option(key, SCHEDULE, False, {"file": "params", **details})
 
 
 def schedules(key: str, **details: Unpack[Details]) -> Any:
     """A learning rate per input, in the parameter file."""
-    return _option(key, _SCHEDULE, True, {"file": "params", **details})
+    return _option(key, SCHEDULE, True, {"file": "params", **details})
 
 
 def neuron(key: str, **details: Unpack[Details]) -> Any:
     """A neuron; None for none."""
-    return _option(key, _NEURON, False, details)
+    return _option(key, NEURON, False, details)
 
 
 def text(key: str, **details: Unpack[Details]) -> Any:
     """Any text on one line."""
-    return _option(key, _TEXT, False, details)
+    return _option(key, TEXT, False, details)
+
+
+def sources(key: str, **details: Unpack[Details]) -> Any:
+    """A text per input, blank for none; one text does not stand for all."""
+    made = _option(key, TEXT, True, details)
+    option = dataclasses.replace(made.metadata["option"], spread=False)
+    return dataclasses.field(default=made.default, metadata={"option": option})
+
+
+def initialiser(key: str, **details: Unpack[Details]) -> Any:
+    """How an array starts; None for the usual way."""
+    return _option(key, INITIALISER, False, details)
 
 
 def sides(key: str, **details: Unpack[Details]) -> Any:
     """Whole numbers with x between them, such as 3x32x32."""
-    return _option(key, _SIDES, False, details)
+    return _option(key, SIDES, False, details)
 
 
 def choice(key: str, allowed: Sequence[str], **details: Unpack[Details]) -> Any:
@@ -255,10 +217,10 @@ def choice(key: str, allowed: Sequence[str], **details: Unpack[Details]) -> Any:
 
     def parse(word: str) -> str:
         if word.lower() not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
+            raise ValueError(f"must be {' or '.join(filter(None, (', '.join(allowed[:-1]), allowed[-1])))}")
         return word.lower()
 
-    return _option(key, Kind("word", parse, _no_value, str), False, details)
+    return _option(key, Kind("word", parse, no_value, str), False, details)
 
 
 def options_of(owner: type) -> dict[str, Option]:

@@ -14,6 +14,8 @@ gradients of the cost with respect to them. Maps are (N, C, H, W) to NumPy and [
 """
 
 from convjit.ops.base import NO_HALO, Array, Arrays, Halo, Maps, Op, Operand, PerImage
+from convjit.ops.channels import SelectChannels, SelectChannelsBackward
+from convjit.ops.colour import RgbToLab, RgbToYuv
 from convjit.ops.combine import Concat, Cut, Maximum, MaximumBackward, WeightedSum
 from convjit.ops.constraint import Constrain, Rule
 from convjit.ops.conv import BiasBackward, ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
@@ -44,8 +46,21 @@ from convjit.ops.pool import (
     MaxPoolForward,
     PoolShape,
 )
+from convjit.ops.resample import Blur, Mirror, Nailbed, NailbedBackward, Rescale, Resize
 from convjit.ops.reshape import Reshape
 from convjit.ops.softmax import SoftmaxBackward, SoftmaxForward
+from convjit.ops.target_cost import (
+    BinaryBackward,
+    BinaryCounts,
+    BinaryForward,
+    CrossEntropyBackward,
+    CrossEntropyForward,
+    LogisticBinaryBackward,
+    SoftmaxCrossEntropyBackward,
+    SquaresBackward,
+    SquaresForward,
+)
+from convjit.ops.targets import Targets
 from convjit.ops.update import PeriodicUpdate, Update
 
 __all__ = [
@@ -57,6 +72,10 @@ __all__ = [
     "AvgPoolBackward",
     "AvgPoolForward",
     "BiasBackward",
+    "BinaryBackward",
+    "BinaryCounts",
+    "BinaryForward",
+    "Blur",
     "ClearHalo",
     "Concat",
     "Constrain",
@@ -68,6 +87,8 @@ __all__ = [
     "ConvShape",
     "Copy",
     "CostTotals",
+    "CrossEntropyBackward",
+    "CrossEntropyForward",
     "CrossMapNormBackward",
     "CrossMapNormForward",
     "CrossPoolBackward",
@@ -87,6 +108,7 @@ __all__ = [
     "LocalBackwardWeights",
     "LocalForward",
     "LocalShape",
+    "LogisticBinaryBackward",
     "LogregBackward",
     "LogregForward",
     "Maps",
@@ -95,6 +117,9 @@ __all__ = [
     "MaxPoolForward",
     "Maximum",
     "MaximumBackward",
+    "Mirror",
+    "Nailbed",
+    "NailbedBackward",
     "Neuron",
     "NeuronBackward",
     "NeuronForward",
@@ -104,14 +129,24 @@ __all__ = [
     "PerImage",
     "PeriodicUpdate",
     "PoolShape",
+    "Rescale",
     "Reshape",
+    "Resize",
     "ResponseNormBackward",
     "ResponseNormForward",
+    "RgbToLab",
+    "RgbToYuv",
     "Rule",
     "Scale",
+    "SelectChannels",
+    "SelectChannelsBackward",
     "SoftmaxBackward",
+    "SoftmaxCrossEntropyBackward",
     "SoftmaxForward",
     "SoftmaxLogregBackward",
+    "SquaresBackward",
+    "SquaresForward",
+    "Targets",
     "Update",
     "WeightedSum",
 ]
@@ -122,6 +157,10 @@ OPS: dict[str, type[Op]] = {
         AvgPoolBackward,
         AvgPoolForward,
         BiasBackward,
+        BinaryBackward,
+        BinaryCounts,
+        BinaryForward,
+        Blur,
         ClearHalo,
         Concat,
         Constrain,
@@ -132,6 +171,8 @@ OPS: dict[str, type[Op]] = {
         ConvForward,
         Copy,
         CostTotals,
+        CrossEntropyBackward,
+        CrossEntropyForward,
         CrossMapNormBackward,
         CrossMapNormForward,
         CrossPoolBackward,
@@ -147,6 +188,7 @@ OPS: dict[str, type[Op]] = {
         LocalBackwardData,
         LocalBackwardWeights,
         LocalForward,
+        LogisticBinaryBackward,
         LogregBackward,
         LogregForward,
         MaxAbsPoolForward,
@@ -154,16 +196,29 @@ OPS: dict[str, type[Op]] = {
         MaxPoolForward,
         Maximum,
         MaximumBackward,
+        Mirror,
+        Nailbed,
+        NailbedBackward,
         NeuronBackward,
         NeuronForward,
         PeriodicUpdate,
+        Rescale,
         Reshape,
+        Resize,
         ResponseNormBackward,
         ResponseNormForward,
+        RgbToLab,
+        RgbToYuv,
         Scale,
+        SelectChannels,
+        SelectChannelsBackward,
         SoftmaxBackward,
+        SoftmaxCrossEntropyBackward,
         SoftmaxForward,
         SoftmaxLogregBackward,
+        SquaresBackward,
+        SquaresForward,
+        Targets,
         Update,
         WeightedSum,
     )

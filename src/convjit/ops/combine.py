@@ -43,7 +43,8 @@ class WeightedSum(Op):
         return dict.fromkeys(self.names, self.maps)
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
-        return {"y": sum(c * arrays[name] for name, c in zip(self.reads, self.coefficients, strict=True))}
+        terms = [c * arrays[name] for name, c in zip(self.reads, self.coefficients, strict=True)]
+        return {"y": np.sum(terms, axis=0)}
 
 
 @dataclass(frozen=True)

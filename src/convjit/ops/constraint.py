@@ -4,7 +4,7 @@
     ball        w = w * b / |w|              where |w| > b
     deviation   w = w * low / s where s < low, w * high / s where s > high,       s = sqrt(sum (w - mean)**2) / I
 
-The deviation is that of cuda-convnet2, which divides by I where one expects its root. Filters of zeros stay as they are.
+The deviation is that of cuda-convnet2, which divides by I where one expects its root. Filters of zeros stay.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Constrain(Op):
-    """Weights held to a rule, filter by filter; if `periodic`, only in steps whose `rates` say that weights have changed."""
+    """Weights held to a rule, filter by filter; if `periodic`, only in steps whose `rates` say that one is due."""
 
     reads: ClassVar = ("weights", "rates")
     writes: ClassVar = ("weights",)

@@ -144,6 +144,12 @@ class ConvForward(Op):
     neuron: Neuron | None = None
     accumulate: bool = False
 
+    def __post_init__(self) -> None:
+        if self.accumulate and (self.biases != "none" or self.neuron):
+            raise ValueError(
+                "what is added to an output has no biases and no neuron: the first input's launch has them"
+            )
+
     @property
     def names(self) -> tuple[str, ...]:
         return ("x", "w", "y") if self.biases == "none" else ("x", "w", "b", "y")

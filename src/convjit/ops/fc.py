@@ -53,6 +53,12 @@ class FcForward(Op):
     neuron: Neuron | None = None
     accumulate: bool = False
 
+    def __post_init__(self) -> None:
+        if self.accumulate and (self.biases or self.neuron):
+            raise ValueError(
+                "what is added to an output has no biases and no neuron: the first input's launch has them"
+            )
+
     @property
     def names(self) -> tuple[str, ...]:
         return ("x", "w", "b", "y") if self.biases else ("x", "w", "y")

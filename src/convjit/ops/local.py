@@ -1,6 +1,6 @@
 """Locally connected layers: a convolution whose filters and biases are different ones at every output pixel.
 
-    y[n,f,i,j] = b[f,i,j] + sum over c, ky, kx of x[n, c, i*S-P+ky, j*S-P+kx] * w[i,j,f,ky,kx,c]      x is 0 outside the image
+    y[n,f,i,j] = b[f,i,j] + sum over c, ky, kx of x[n, c, i*S-P+ky, j*S-P+kx] * w[i,j,f,ky,kx,c]     x is 0 outside
     dx[n,c,y,x] = sum of dy[n,f,i,j] * w[i,j,f,ky,kx,c] over the f, i, j, ky, kx that meet in the pixel
     dw[i,j,f,ky,kx,c] = sum over n of dy[n,f,i,j] * x[n, c, i*S-P+ky, j*S-P+kx]
 

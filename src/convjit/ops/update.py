@@ -59,7 +59,8 @@ class PeriodicUpdate(Op):
     period: int
 
     def operands(self) -> dict[str, Operand]:
-        return dict.fromkeys(("weights", "increments", "total", "gradient"), self.array) | {"rates": PERIODIC_RATES}
+        names = ("weights", "increments", "total", "gradient")
+        return {**dict.fromkeys(names, self.array), "rates": PERIODIC_RATES}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         weights, increments = arrays["weights"], arrays["increments"]

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convjit.ops.base import NO_HALO, Halo, Maps
+from convjit.ops.base import NO_HALO, Halo, Maps, Op
 from convjit.ops.conv import ConvForward
 from convjit.ops.cost import LogregBackward, SoftmaxLogregBackward
 from convjit.ops.fc import FcForward
 from convjit.ops.halo import ClearHalo
-from convjit.ops.neuron import NeuronForward
+from convjit.ops.local import LocalForward
+from convjit.ops.neuron import NeuronBackward, NeuronForward
 from convjit.ops.softmax import SoftmaxBackward
+from convjit.ops.target_cost import (
+    BinaryBackward,
+    CrossEntropyBackward,
+    LogisticBinaryBackward,
+    SoftmaxCrossEntropyBackward,
+)
 from convjit.program.buffer import Buffer, Launch, Program, Role
 from convjit.program.check import check
 
-__all__ = ["finish", "fuse_neurons", "fuse_softmax_cost", "give_halos", "work_in_place"]
+__all__ = ["finish", "fuse_neurons", "fuse_softmax_cost", "fuse_target_cost", "give_halos", "work_in_place"]
 
 
 def finish(program: Program) -> Program:
     """All rewrites, in the order that they need."""
-    for rewrite in (fuse_neurons, fuse_softmax_cost, work_in_place, give_halos):
+    for rewrite in (fuse_neurons, fuse_softmax_cost, fuse_target_cost, work_in_place, give_halos):
         program = rewrite(program)
     return check(program)
 
@@ -56,8 +63,8 @@ def _replaced(program: Program, first: Launch, second: Launch, both: Launch, at:
 
 def fuse_neurons(program: Program) -> Program:
     """A weight layer whose output only its neuron reads applies the neuron itself: one pass over memory less."""
-    for layer, neuron in list(_pairs(program, (ConvForward, FcForward), NeuronForward, "x")):
-        assert isinstance(layer.op, ConvForward | FcForward) and isinstance(neuron.op, NeuronForward)
+    for layer, neuron in list(_pairs(program, (ConvForward, FcForward, LocalForward), NeuronForward, "x")):
+        assert isinstance(layer.op, ConvForward | FcForward | LocalForward) and isinstance(neuron.op, NeuronForward)
         if layer.op.accumulate or layer.op.neuron:
             continue
         op = replace(layer.op, neuron=neuron.op.neuron)
@@ -75,6 +82,25 @@ def fuse_softmax_cost(program: Program) -> Program:
         op = SoftmaxLogregBackward(cost.op.classes, cost.op.coefficient, softmax.op.accumulate)
         buffers = {"p": softmax.buffers["y"], "labels": cost.buffers["labels"], "dx": softmax.buffers["dx"]}
         program = _replaced(program, cost, softmax, Launch(softmax.name, op, buffers), at=softmax)
+    return program
+
+
+def fuse_target_cost(program: Program) -> Program:
+    """The same for costs against targets: cross entropy behind softmax, the binary one behind a logistic neuron."""
+    kinds = ((CrossEntropyBackward, SoftmaxBackward), (BinaryBackward, NeuronBackward))
+    for cost, below in [pair for maker, user in kinds for pair in _pairs(program, maker, user, "dy")]:
+        made, op = cost.op, below.op
+        if getattr(made, "accumulate", False):
+            continue
+        if isinstance(made, CrossEntropyBackward) and isinstance(op, SoftmaxBackward):
+            both: Op = SoftmaxCrossEntropyBackward(made.maps, made.coefficient, op.accumulate)
+        elif isinstance(made, BinaryBackward) and isinstance(op, NeuronBackward) and op.neuron.name == "logistic":
+            both = LogisticBinaryBackward(made.maps, made.coefficient, made.weight, op.accumulate)
+        else:
+            continue
+        buffers = {"p": cost.buffers["p"], "t": cost.buffers["t"], "dx": below.buffers["dx"]}
+        if buffers["dx"].operand == made.maps:
+            program = _replaced(program, cost, below, Launch(below.name, both, buffers), at=below)
     return program
 
 

@@ -71,6 +71,8 @@ def carry_out(
     threads: int | None = None,
     out: PathLike | None = None,
     resume: PathLike | None = None,
+    lenient: bool = False,
+    allow_code: bool = False,
     watcher: Watcher | None = None,
     notes: Notes | None = None,
     seconds_between_checkpoints: float | None = None,
@@ -91,7 +93,12 @@ def carry_out(
                 "--batch": batch,
                 "--seed": seed,
             }
-            fixed |= {"--out": out, "a recipe": recipe}
+            fixed |= {
+                "--out": out,
+                "a recipe": recipe,
+                "--lenient": lenient or None,
+                "--allow-code": allow_code or None,
+            }
             if given := [name for name, value in fixed.items() if value is not None]:
                 raise UsageError(
                     f"{given[0]} cannot be given with --resume: edit params.cfg in the run's folder instead"
@@ -111,6 +118,8 @@ def carry_out(
                 epochs=epochs,
                 batch=batch,
                 seed=seed,
+                lenient=lenient,
+                allow_code=allow_code,
                 notes=notes,
             )
         between = SECONDS_BETWEEN_CHECKPOINTS if seconds_between_checkpoints is None else seconds_between_checkpoints

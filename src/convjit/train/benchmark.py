@@ -105,6 +105,5 @@ def _fill(executor: Executor, net: Net, store: Store) -> None:
             array[...] = 120.0
     for name, learned in net.learned().items():
         if f"{name}.rates" in executor.host:
-            rates = learned.epsilon.value(0.0, 0.0), learned.momentum, learned.decay, 1 / executor.program.batch
-            executor.host[f"{name}.rates"][...] = rates
+            executor.host[f"{name}.rates"][...] = learned.rates(0.0, 0.0, 1 / executor.program.batch, 0)
     assert all(b.role is not Role.INPUT or b.name in executor.host for b in executor.program.buffers().values())

@@ -7,6 +7,7 @@
         mean                   what is taken off the pixels, [C,h,w] of the crop
         <layer>.<array>        learned arrays, float32
         <layer>.<array>.inc    their increments (momentum)
+        <layer>.<array>.sum    gradients of the steps since the last update, where updates wait for several steps
 
 Reading one executes nothing: the header is JSON, the rest are numbers.
 """
@@ -28,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 
 from convjit.errors import RunError
 from convjit.train.disk import write_file
+from convjit.train.order import Order
 from convjit.train.sums import NO_SUMS, Sums
 
 __all__ = ["Checkpoint", "State", "file_name", "load", "newest", "prune", "save"]
@@ -70,6 +72,8 @@ class State:
     train_loss: float = 0.0
     """Of the last whole epoch, as is the error."""
     train_error: float = 0.0
+    parts: tuple[int, ...] = ()
+    """Images of the data batches, where minibatches keep to them."""
 
     def text(self) -> str:
         """As JSON."""
@@ -79,13 +83,13 @@ class State:
     def parse(cls, text: str) -> State:
         """From JSON; ValueError unless every field is there and of its kind."""
         found = json.loads(text)
-        if not isinstance(found, dict) or set(found) != set(_KINDS):
+        if not isinstance(found, dict) or not set(_KINDS) - _LATER <= set(found) <= set(_KINDS):
             raise ValueError("fields are missing or unknown")
-        return cls(**{name: kind(found[name]) for name, kind in _KINDS.items()})
+        return cls(**{name: kind(found[name]) for name, kind in _KINDS.items() if name in found})
 
     def steps_per_epoch(self) -> int:
         """Minibatches of an epoch; the last may be short."""
-        return -(-self.train_images // self.batch)
+        return Order(self.parts or (self.train_images,), self.batch).steps_per_epoch
 
 
 def _text(value: Any) -> str:
@@ -155,7 +159,10 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "epoch": _sums,
     "train_loss": _number,
     "train_error": _number,
+    "parts": _tuple(_positive),
 }
+_LATER = {"parts"}
+"""Fields that the first version did not write."""
 
 
 @dataclass(frozen=True)

@@ -68,15 +68,14 @@ class Run:
         state = self.state
         origins = (str(checkpoint.path), str(checkpoint.path))
         classes = len(state.classes)
-        self.net = parse_net(
-            state.definition, state.parameters, origins=origins, image=state.image, classes=classes
-        ).net
+        loaded = parse_net(state.definition, state.parameters, origins=origins, image=state.image, classes=classes)
+        self.net, self.recipe = loaded.net, loaded.recipe
         mean = next((array for name, array in checkpoint.arrays() if name == "mean"), None)
         shape = (self.net.input.channels, self.net.input.height, self.net.input.width)
         if mean is None or mean.shape != shape or mean.dtype != np.float32:
             raise RunError(f"{checkpoint.path}: its mean image is missing or has another shape than {list(shape)}")
         self._session = Session(self.net, state.batch, mean, threads=threads, progress=progress)
-        self._filled = False
+        self._filled = 0
 
     @classmethod
     def load(
@@ -108,12 +107,18 @@ class Run:
         check_data(self.state, dataset, self.path)
         return dataset
 
-    def test(self, data: str | os.PathLike[str] | Dataset | None = None) -> TestResult:
-        """Loss and error over the test set."""
-        images = self.open_data(data).test
-        sums = self._ready("test").test(images)
+    def test(self, data: str | os.PathLike[str] | Dataset | None = None, *, views: int | None = None) -> TestResult:
+        """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
+        images, views = self.open_data(data).test, views or self.recipe.views
+        sums = self._ready("test" if views == 1 else "predict").test(images, views=views)
         assert sums is not None
         return TestResult(self.state.step, sums.images, sums.mean_loss, sums.mean_error)
+
+    def test_costs(self, images: Images, *, views: int = 1) -> dict[str, tuple[float, ...]]:
+        """Totals of every cost over some images, by the cost's name."""
+        found = self._ready("test" if views == 1 else "predict").test_costs(images, views=views)
+        assert found is not None
+        return found
 
     def confusion(self, data: str | os.PathLike[str] | Dataset | None = None) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns)."""
@@ -122,6 +127,22 @@ class Run:
         for label, row in zip(images.labels, self._ready("predict").predict(images), strict=True):
             counts[label, int(row.argmax())] += 1
         return counts
+
+    def rows(self, layer: str, images: Images) -> Iterator[NDArray[np.float32]]:
+        """A layer's output for every image, as the net sees its centre; UsageError if there is no such layer.
+
+        A layer with a neuron gives what goes into it; <layer>_neuron gives what comes out.
+        """
+        session = self._ready("predict", () if layer in self.net.outputs else (layer,))
+        return session.rows(layer, images)
+
+    def mean_rows(self, images: Images, views: int) -> NDArray[np.float64]:
+        """Probabilities [N, classes], the mean of those of several views."""
+        session = self._ready("predict")
+        layer = self.net.outputs[0]
+        rows = [np.array(list(session.rows(layer, images, view))) for view in session.views(views)]
+        mean: NDArray[np.float64] = np.mean(rows, 0, float)
+        return mean
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities [N, classes] of images uint8 [N,C,H,W] that have the size of the run's own."""
@@ -156,12 +177,12 @@ class Run:
                 else:
                     yield Prediction(os.fspath(path), self.classes, tuple(next(rows)))
 
-    def _ready(self, mode: str) -> Session:
+    def _ready(self, mode: str, exports: tuple[str, ...] = ()) -> Session:
         """The session with the program of this mode compiled and the weights in place."""
-        self._session.executor("test" if mode == "test" else "predict")
-        if not self._filled:
+        self._session.executor("test" if mode == "test" else "predict", exports)
+        if self._filled < self._session.programs:
             self._session.set_arrays(self.checkpoint.arrays(), increments=False)
-            self._filled = True
+            self._filled = self._session.programs
         return self._session
 
     def close(self) -> None:

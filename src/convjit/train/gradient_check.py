@@ -225,8 +225,10 @@ def _values(net: Net, program: Program, seed: int) -> dict[str, NDArray[Any]]:
             found[name] = (random.uniform(key, math.prod(shape)).reshape(shape) * classes).astype(np.int32)
         elif name.endswith(".key"):
             found[name] = random.words(key, 2).view(np.int32)
-        elif name in ("crops", "mean"):
+        elif name in ("crops", "mean", "tints"):
             found[name] = np.zeros(shape, np.int32 if name == "crops" else np.float64)
+        elif name == "targets":
+            found[name] = random.uniform(key, math.prod(shape)).reshape(shape)
         elif buffer.role is Role.WEIGHTS:
             # He et al. 2015: keeps the size of activations from layer to layer; biases smaller than what they shift.
             found[name] = drawn * (math.sqrt(2 / math.prod(shape[1:])) if name.rpartition(".")[2] != "biases" else 0.1)

@@ -8,14 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
-from convjit.data import Dataset, Progress, cifar10, open_dataset, sample
+from convjit.data import Dataset, Progress, cifar10, open_dataset, open_place, sample, split_place
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
 from convjit.train.checkpoint import Checkpoint, State, newest
+from convjit.train.initial import RunCode
+from convjit.train.order import Order
+from convjit.train.own_code import code_runner
 from convjit.train.run_folder import RunFolder
+from convjit.train.sums import NO_SUMS
 
 __all__ = ["NAMED_DATA", "Job", "Notes", "net_of", "new_job", "open_data", "resumed_job"]
 
@@ -57,22 +62,36 @@ class Job:
     seed: int
     given: tuple[bytes, bytes] | None = None
     start: Checkpoint | None = None
+    run_code: RunCode | None = None
+
+    @cached_property
+    def order(self) -> Order:
+        """Which minibatch comes when."""
+        parts = self.dataset.train.parts if self.recipe.order == "batches" else ()
+        return Order(parts or (len(self.dataset.train),), self.batch)
 
     @property
     def steps_per_epoch(self) -> int:
         """Minibatches of an epoch."""
-        return -(-len(self.dataset.train) // self.batch)
+        return self.order.steps_per_epoch
 
     @property
     def steps(self) -> int:
         """Minibatches of the whole training."""
         return self.epochs * self.steps_per_epoch
 
+    def progress(self, step: int) -> tuple[float, float]:
+        """The share of the training, and the epochs, that are done after `step` steps: what rates depend on."""
+        if self.recipe.order == "batches":
+            epoch = self.order.epoch(step)
+            return epoch / self.epochs, epoch
+        return step / self.steps, step / self.steps_per_epoch
+
 
 def open_data(data: str, notes: Notes | None = None) -> Dataset:
     """The data set of a name or path; what could not be read of it becomes a warning."""
     notes = notes or Notes()
-    dataset = NAMED_DATA[data](notes) if data in NAMED_DATA else open_dataset(data, progress=notes.opening)
+    dataset = NAMED_DATA[data](notes) if data in NAMED_DATA else open_place(data, progress=notes.opening)
     if dataset.skipped:
         more = f" and {len(dataset.skipped) - 1} more" if len(dataset.skipped) > 1 else ""
         notes.warn(f"{len(dataset.skipped)} images were skipped: {dataset.skipped[0]}{more}")
@@ -80,11 +99,16 @@ def open_data(data: str, notes: Notes | None = None) -> Dataset:
 
 
 def net_of(
-    net: str | Path | None, params: str | Path | None = None, overrides: Sequence[str] = (), notes: Notes | None = None
+    net: str | Path | None,
+    params: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    notes: Notes | None = None,
+    *,
+    lenient: bool = False,
 ) -> tuple[Net, Recipe, NetTexts]:
     """A net by name or file, for images as its recipe says; its warnings are passed on."""
     texts = find_net(net if net is not None else DEFAULT_NET, params)
-    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, overrides=overrides)
+    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, overrides=overrides, lenient=lenient)
     for warning in loaded.warnings:
         (notes or Notes()).warn(warning)
     return loaded.net, loaded.recipe, texts
@@ -100,9 +124,14 @@ def new_job(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    lenient: bool = False,
+    allow_code: bool = False,
     notes: Notes | None = None,
 ) -> Job:
-    """A training from the start. Data default to those that the net's recipe names."""
+    """A training from the start. Data default to those that the net's recipe names.
+
+    `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's initialisers name.
+    """
     notes = notes or Notes()
     if isinstance(net, Net):
         if params is not None or overrides:
@@ -114,7 +143,7 @@ def new_job(
         if recipe is not None:
             raise UsageError("a net that is read from files has its recipe there; give the one or the other")
         texts = find_net(net if net is not None else DEFAULT_NET, params)
-    dataset, where = _data_of(texts, data, overrides, notes)
+    dataset, where = _data_of(texts, data, overrides, lenient, notes)
     loaded = parse_net(
         texts.definition,
         texts.parameters,
@@ -122,12 +151,14 @@ def new_job(
         image=dataset.shape,
         classes=len(dataset.classes),
         overrides=overrides,
+        lenient=lenient,
     )
     for warning in loaded.warnings:
         notes.warn(warning)
     definition, parameters = _decoded(texts.definition), _decoded(texts.parameters)
     given = None
-    if overrides:
+    # What only a lenient reader takes could not be read back.
+    if overrides or lenient:
         definition, parameters = definition_text(loaded.net), parameter_text(loaded.net, loaded.recipe)
         given = (texts.definition, texts.parameters)
     return Job(
@@ -142,11 +173,12 @@ def new_job(
         batch or loaded.recipe.minibatch,
         1 if seed is None else seed,
         given,
+        run_code=code_runner(loaded.net, notes.warn) if allow_code else None,
     )
 
 
 def _data_of(
-    texts: NetTexts, data: str | Path | Dataset | None, overrides: Sequence[str], notes: Notes
+    texts: NetTexts, data: str | Path | Dataset | None, overrides: Sequence[str], lenient: bool, notes: Notes
 ) -> tuple[Dataset, str]:
     """The data set, and where it came from."""
     if isinstance(data, Dataset):
@@ -154,7 +186,7 @@ def _data_of(
     if data is not None:
         return open_data(str(Path(data).absolute()), notes), str(Path(data).absolute())
     # A mistake in the files shows before anything is downloaded.
-    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, overrides=overrides)
+    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, overrides=overrides, lenient=lenient)
     name = loaded.recipe.dataset
     if not name:
         raise UsageError(f"net '{texts.name}' names no data of its own; say --data PATH")
@@ -169,9 +201,13 @@ def resumed_job(
     data: str | Path | Dataset | None = None,
     *,
     epochs: int | None = None,
+    parameters: bytes | None = None,
     notes: Notes | None = None,
 ) -> Job:
-    """A training that goes on from the newest checkpoint, with the parameters that the folder has now."""
+    """A training that goes on from the newest checkpoint, with the parameters given or those of the folder.
+
+    The data may be other batches of the same set: the run then goes on at the same epoch and batch.
+    """
     notes = notes or Notes()
     start = newest(folder.checkpoints, notes.warn)
     state = start.state
@@ -182,12 +218,13 @@ def resumed_job(
     else:
         raise RunError(f"{folder.path}: was trained on arrays; give the data again")
     check_data(state, dataset, folder.path)
-    if dataset.fingerprint != state.fingerprint:
+    ranges = split_place(where)[0] == split_place(state.data)[0] and where != state.data
+    if dataset.fingerprint != state.fingerprint and not ranges:
         raise RunError(
             f"{folder.path}: was trained on other images than those of {where or 'these arrays'}; give the same"
         )
     origins = (str(start.path), str(folder.path / "params.cfg"))
-    parameters = folder.read_text("params.cfg")
+    parameters = parameters if parameters is not None else folder.read_text("params.cfg")
     if parameters is None:
         parameters, origins = state.parameters.encode(), (str(start.path), str(start.path))
     if (definition := folder.read_text("net.cfg")) is not None and _decoded(definition) != state.definition:
@@ -195,8 +232,8 @@ def resumed_job(
     classes = len(state.classes)
     net, recipe, _ = parse_net(state.definition, parameters, origins=origins, image=state.image, classes=classes)
     before = parse_net(state.definition, state.parameters, image=state.image, classes=classes)
-    if (net.crop, recipe.mean) != (state.crop, state.mean):
-        found = f"crop and mean are {net.crop} and {recipe.mean}, in the checkpoint {state.crop} and {state.mean}"
+    if (net.crop, recipe.taken_off) != (state.crop, state.mean):
+        found = f"crop and mean are {net.crop} and {recipe.taken_off}, in the checkpoint {state.crop} and {state.mean}"
         raise RunError(f"{origins[1]}: {found}; they cannot change within a run")
     # An edited recipe counts, an option more.
     kept = recipe.epochs if recipe.epochs != before.recipe.epochs else state.epochs
@@ -213,10 +250,25 @@ def resumed_job(
         state.seed,
         start=start,
     )
+    if ranges or (job.recipe.order == "batches") != bool(state.parts):
+        folder.cut_metrics(state.reported)
+        state = _moved(state, job, folder.path)
+        job = replace(job, start=replace(start, state=state))
     if state.step > job.steps:
         done = math.ceil(state.step / job.steps_per_epoch)
         raise UsageError(f"{folder.path}: has been trained for {done} epochs; --epochs {job.epochs} is less than that")
     return job
+
+
+def _moved(state: State, job: Job, run: Path) -> State:
+    """A state in the steps of other data batches: at the same epoch and batch."""
+    before = Order(state.parts or (state.train_images,), state.batch)
+    step, reported = (job.order.step(before.place(steps)) for steps in (state.step, state.reported))
+    if step < state.step:
+        # Checkpoints are known by their steps; a smaller one would pass for an older one.
+        found = f"epochs of {job.steps_per_epoch} steps after some of {before.steps_per_epoch}"
+        raise UsageError(f"{run}: {found}; a run can go on with more data batches, not with fewer: start a new one")
+    return replace(state, step=step, reported=min(reported, step), interval=NO_SUMS, epoch=NO_SUMS)
 
 
 def check_data(state: State, dataset: Dataset, run: Path) -> None:

@@ -31,9 +31,17 @@ from convjit.data.original_pickle import plain, unpickle_original
 from convjit.data.stream import shown
 from convjit.errors import DataError, RunError
 from convjit.graph import Net
-from convjit.layers import Conv, Fc
+from convjit.layers import Conv, Fc, Layer, Local, Sfc
 
-__all__ = ["OriginalCheckpoint", "find_original", "read_here", "read_original_checkpoint", "weights_of"]
+__all__ = [
+    "OriginalCheckpoint",
+    "find_original",
+    "from_matrix",
+    "matrix_shape",
+    "read_here",
+    "read_original_checkpoint",
+    "weights_of",
+]
 
 _NAME = re.compile(r"(\d{1,9})\.(\d{1,9})")
 _MOST_BYTES = 4 << 30
@@ -79,7 +87,9 @@ def read_original_checkpoint(path: Path) -> OriginalCheckpoint:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment)
         except subprocess.TimeoutExpired:
-            raise RunError(f"{shown(path)}: reading it took more than {_SECONDS} s; it is no honest checkpoint") from None
+            raise RunError(
+                f"{shown(path)}: reading it took more than {_SECONDS} s; it is no honest checkpoint"
+            ) from None
         if done.returncode:
             lines = done.stderr.strip().splitlines()
             why = lines[-1] if done.returncode == 1 and lines else "reading it needs more memory or time than allowed"
@@ -150,9 +160,16 @@ def _options(value: object) -> dict[str, str]:
     for name, option in options.items() if isinstance(options, dict) else ():
         inner = plain(option)
         kept = plain(inner.get("value")) if isinstance(inner, dict) else None
+        if isinstance(kept, list) and kept and _is_range(kept):
+            kept = f"{kept[0]}-{kept[-1]}" if len(kept) > 1 else kept[0]
         if isinstance(kept, str | int | float):
             found[str(name)] = shown(kept)
     return found
+
+
+def _is_range(items: list[Any]) -> bool:
+    """Whether these are whole numbers, each one more than the one before: a range of batches as it was kept."""
+    return type(items[0]) is int and all(type(one) is int and one == items[0] + i for i, one in enumerate(items))
 
 
 def weights_of(checkpoint: OriginalCheckpoint, net: Net) -> dict[str, NDArray[np.float32]]:
@@ -164,6 +181,8 @@ def weights_of(checkpoint: OriginalCheckpoint, net: Net) -> dict[str, NDArray[np
     found: dict[str, NDArray[np.float32]] = {}
     for name, node in net.nodes.items():
         for learned in node.learned:
+            if learned.owner:
+                continue  # another layer's
             biases = learned.name == "biases"
             index = 0 if biases else int(learned.name.removeprefix("weights") or 0)
             for kind, suffix in (("biases", "") if biases else ("weights", ""), (None, ".inc")):
@@ -175,28 +194,35 @@ def weights_of(checkpoint: OriginalCheckpoint, net: Net) -> dict[str, NDArray[np
                 elif matrix is None:
                     there = ", ".join(checkpoint.kinds) or "none"
                     raise RunError(f"{shown(checkpoint.path)}: no {kind} of layer '{name}'; its layers are {there}")
-                columns = shape[-4] if len(shape) > 2 else shape[0]
-                plain_shape = biases or (matrix.ndim == 2 and matrix.shape[1] == columns)
-                if matrix.size != math.prod(shape) or not (plain_shape or not matrix.any()):
+                # A flat one is the increments that are not there.
+                fits = biases or matrix.ndim == 1 or matrix.shape == matrix_shape(shape, node.layer)
+                if matrix.size != math.prod(shape) or not fits:
                     given = "x".join(map(str, matrix.shape))
                     wanted = "x".join(map(str, shape))
                     raise RunError(
                         f"{shown(checkpoint.path)}: layer '{name}': {kind} are {given}, the net's are {wanted}"
                     )
-                ours = matrix.reshape(shape) if biases or not matrix.any() else _array(matrix, shape, node.layer)
+                ours = matrix.reshape(shape) if biases or matrix.ndim == 1 else from_matrix(matrix, shape, node.layer)
                 found[f"{name}.{learned.name}{suffix}"] = np.ascontiguousarray(ours, np.float32)
     return found
 
 
-def _array(matrix: NDArray[np.float32], shape: tuple[int, ...], layer: object) -> NDArray[np.float32]:
+def matrix_shape(shape: tuple[int, ...], layer: Layer) -> tuple[int, int]:
+    """The original's shape of an array of weights: (rows, columns)."""
+    columns = layer.outputs if isinstance(layer, Fc | Sfc) else shape[-4]
+    return math.prod(shape) // columns, columns
+
+
+def from_matrix(matrix: NDArray[np.float32], shape: tuple[int, ...], layer: Layer) -> NDArray[np.float32]:
     """A matrix of weights in the order of ours."""
     if isinstance(layer, Fc):
         return matrix.T
-    if isinstance(layer, Conv):
+    if isinstance(layer, Sfc):
+        return matrix.reshape(layer.parts, -1, layer.outputs).transpose(0, 2, 1).reshape(shape)
+    if isinstance(layer, Conv) and not layer.sparse:
         filters, channels, size, _ = shape
         return matrix.reshape(channels, size, size, filters).transpose(3, 0, 1, 2)
-    if len(shape) == 5:
+    if isinstance(layer, Local):
         modules, filters, size, _, channels = shape
         return matrix.reshape(modules, channels, size, size, filters).transpose(0, 4, 2, 3, 1)
-    kind = getattr(layer, "kind", "?")
-    raise RunError(f"weights of a layer of type {kind} cannot be imported; train it anew")
+    raise RunError(f"layer '{layer.name}': weights of randSparse cannot be imported; train it anew")

@@ -1,6 +1,6 @@
 """The child process that reads an old checkpoint: little memory, little time, no file but its own can grow.
 
-    python -m convjit.train.original_worker CHECKPOINT OUT
+python -m convjit.train.original_worker CHECKPOINT OUT
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if sys.platform != "win32":
 from convjit.errors import ConvjitError
 from convjit.train.original_checkpoint import read_here
+
+if sys.platform != "win32":
+    import resource
 
 __all__ = ["main"]
 
@@ -23,8 +25,6 @@ def _limit(path: Path) -> None:
     """Bounds that the kernel keeps; where it knows none there are none."""
     if sys.platform == "win32":
         return
-    import resource
-
     size = path.stat().st_size
     limits = {resource.RLIMIT_CPU: _SECONDS + size // 10_000_000, resource.RLIMIT_CORE: 0}
     if sys.platform == "linux":

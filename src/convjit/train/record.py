@@ -35,7 +35,7 @@ def run_record(job: Job, executor: Executor) -> dict[str, Any]:
             "target": executor.target.name,
             "crop": list(crop) if crop != (0, 0) else None,
             "mirror": job.recipe.mirror,
-            "mean": job.recipe.mean,
+            "mean": job.recipe.taken_off,
             "test_every": job.recipe.test_every,
         },
         "versions": {

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import random
-from convjit.data import Batch, Dataset, Images, centre_batches
-from convjit.errors import RunError
+from convjit.data import Batch, Dataset, Images, centre_batches, view_batches, views
+from convjit.errors import RunError, UsageError
 from convjit.graph import Net, Recipe, lower
 from convjit.graph.lower import Mode
-from convjit.layers import Cost, Learned
+from convjit.layers import Cost, Learned, Logreg
 from convjit.program import Program, Role
 from convjit.runtime import Executor, Store
 from convjit.train.sums import Sums
@@ -26,10 +26,10 @@ CompileProgress = Callable[[int, int], None]
 
 
 def mean_of(dataset: Dataset, net: Net, recipe: Recipe) -> NDArray[np.float32]:
-    """What is taken off the pixels, [C,h,w]: the centre of the mean training image, or nothing."""
+    """What is taken off the pixels, [C,h,w]: the centre of the mean training image, a number, or nothing."""
     h, w = net.input.height, net.input.width
-    if recipe.mean == "none":
-        return np.zeros((net.input.channels, h, w), np.float32)
+    if recipe.scalar_mean >= 0 or recipe.mean == "none":
+        return np.full((net.input.channels, h, w), max(recipe.scalar_mean, 0), np.float32)
     top, left = (net.image.height - h) // 2, (net.image.width - w) // 2
     return dataset.mean_image()[:, top : top + h, left : left + w].copy()
 
@@ -37,7 +37,8 @@ def mean_of(dataset: Dataset, net: Net, recipe: Recipe) -> NDArray[np.float32]:
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
-    `mean` is [C,h,w]. Reported are loss and error of the net's first cost. Close it, so that its threads end.
+    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row. Reported are loss and error of the net's first
+    cost. Close it, so that its threads end.
     """
 
     def __init__(
@@ -46,27 +47,36 @@ class Session:
         batch: int,
         mean: NDArray[np.float32],
         *,
+        axes: NDArray[np.float32] | None = None,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
-        self.net, self.batch, self.mean = net, batch, mean
+        self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
         self.store = Store()
         self._threads, self._progress = threads, progress
-        self._executors: dict[Mode, Executor] = {}
+        self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
         costs = [cost for cost in net.costs if isinstance(cost, Cost)]
         self._totals = [f"{cost.name}.totals" for cost in costs]
+        self.columns = {cost.name: cost.columns for cost in costs}
+        self.costs: dict[str, tuple[float, ...]] = {}
+        """Totals of every cost over the last minibatch, in the order of `columns`."""
         columns = costs[0].columns
-        self._error = columns.index("error") if "error" in columns else 0
+        self.error_column = columns.index("error") if "error" in columns else 0
 
-    def executor(self, mode: Mode) -> Executor:
-        """The compiled program of one mode."""
-        if mode not in self._executors:
-            executor = Executor(
-                lower(self.net, self.batch, mode), self.store, threads=self._threads, progress=self._progress
-            )
-            self._executors[mode] = executor
+    @property
+    def programs(self) -> int:
+        """How many programs have been compiled."""
+        return len(self._executors)
+
+    def executor(self, mode: Mode, exports: tuple[str, ...] = ()) -> Executor:
+        """The compiled program of one mode; `exports` are layers whose rows are wanted besides."""
+        key = mode, exports
+        if key not in self._executors:
+            program = lower(self.net, self.batch, mode, exports=exports)
+            executor = Executor(program, self.store, threads=self._threads, progress=self._progress)
+            self._executors[key] = executor
             host = executor.host
             if "mean" in host:
                 np.copyto(host["mean"], self.mean)
@@ -79,32 +89,98 @@ class Session:
                     if f"{name}.rates" in host
                 ]
                 self._keys = [(host[name], name.removesuffix(".key")) for name in host if name.endswith(".key")]
-        return self._executors[mode]
+        return self._executors[key]
 
-    def step(self, batch: Batch, *, seed: int, progress: float, epoch: float) -> Sums:
-        """Train on one minibatch. `progress` is the share of the whole training that is done, `epoch` the epochs."""
+    def step(self, batch: Batch, *, seed: int, progress: float, epoch: float, divisor: int = 0) -> Sums:
+        """Train on one minibatch. `progress` is the share of the whole training that is done, `epoch` the epochs.
+
+        Gradients are divided by `divisor`, by default the number of images.
+        """
         executor = self.executor("train")
+        share = 1 / (divisor or batch.count)
         for array, learned in self._rates:
-            array[:] = (learned.epsilon.value(progress, epoch), learned.momentum, learned.decay, 1 / batch.count)
+            array[:] = learned.rates(progress, epoch, share, batch.step)
+        if "tints" in executor.host:
+            executor.host["tints"][: self.batch] = self._tints(seed, batch.step)
         for words, layer in self._keys:
             words[:] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
         return self._run(executor, batch)
 
-    def test(self, images: Images, stop: Callable[[], bool] | None = None) -> Sums | None:
+    def _tints(self, seed: int, step: int) -> NDArray[np.float32]:
+        """Colour noise: offsets [N,C], for every image a normal number along each axis."""
+        assert self.axes is not None
+        count = len(self.axes)
+        drawn = random.normal(random.derive_key(seed, "colour", step), self.batch * count).reshape(-1, count)
+        tints: NDArray[np.float32] = (self.net.colour_noise * drawn @ self.axes).astype(np.float32)
+        return tints
+
+    def test(self, images: Images, stop: Callable[[], bool] | None = None, *, views: int = 1) -> Sums | None:
         """Loss and error over images; None if `stop` said so in between."""
+        found = self.test_costs(images, stop, views=views)
+        if found is None:
+            return None
+        first = next(iter(found.values()))
+        return Sums(first[0], first[self.error_column], len(images))
+
+    def test_costs(
+        self, images: Images, stop: Callable[[], bool] | None = None, *, views: int = 1
+    ) -> dict[str, tuple[float, ...]] | None:
+        """Totals of every cost over images, in the order of `columns`; None if `stop` said so in between.
+
+        Of several views the probabilities are averaged, then the first cost is worked out, and no other.
+        """
+        if views > 1:
+            costs = self.view_costs(images, views, stop)
+            return None if costs is None else {self.net.costs[0].name: tuple(map(float, costs.sum(0)))}
         executor = self.executor("test")
-        sums = Sums()
+        totals: dict[str, tuple[float, ...]] = {}
         for batch in centre_batches(images, self.batch, self._crop):
             if stop and stop():
                 return None
-            sums += self._run(executor, batch)
-        return sums
+            self._run(executor, batch)
+            before = totals or {name: (0.0,) * len(columns) for name, columns in self.columns.items()}
+            totals = {
+                name: tuple(a + b for a, b in zip(before[name], self.costs[name], strict=True)) for name in before
+            }
+        return totals
+
+    def view_costs(
+        self, images: Images, count: int, stop: Callable[[], bool] | None = None
+    ) -> NDArray[np.float64] | None:
+        """What the first cost says of every image, [N, columns], from the mean probabilities of its views."""
+        cost = self.net.costs[0]
+        if not isinstance(cost, Logreg):
+            raise UsageError(
+                f"several views are for nets whose first cost is cost.logreg; '{cost.name}' is {cost.kind}"
+            )
+        layer = self.net.nodes[cost.name].layer.inputs[1]
+        total: NDArray[np.float64] | None = None
+        for view in self.views(count):
+            rows = []
+            for row in self.rows(layer, images, view):
+                if stop and stop():
+                    return None
+                rows.append(row)
+            total = np.array(rows, np.float64) if total is None else total + np.array(rows)
+        assert total is not None
+        return cost.measure(total / count, images.labels)
+
+    def views(self, count: int) -> tuple[tuple[int, int, int], ...]:
+        """The places (y, x, mirror) of so many views."""
+        image, seen = self.net.image, self.net.input
+        return views(count, (image.height, image.width), (seen.height, seen.width))
 
     def predict(self, images: Images) -> Iterator[NDArray[np.float32]]:
         """Probabilities (or what the net gives instead), one row of classes per image."""
-        executor = self.executor("predict")
-        rows = executor.host[f"{self.net.outputs[0]}.rows"]
-        for batch in centre_batches(images, self.batch, self._crop):
+        return self.rows(self.net.outputs[0], images)
+
+    def rows(
+        self, layer: str, images: Images, view: tuple[int, int, int] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """A layer's output, one row per image, seen from one place (by default the centre)."""
+        executor = self.executor("predict", () if layer in self.net.outputs else (layer,))
+        rows = executor.host[f"{layer}.rows"]
+        for batch in view_batches(images, self.batch, self._crop, view or self.views(1)[0]):
             self._feed(executor, batch)
             executor.run()
             yield from rows[: batch.count].copy()
@@ -117,7 +193,8 @@ class Session:
         self._feed(executor, batch)
         executor.run()
         totals = [executor.host[name] for name in self._totals]
-        sums = Sums(float(totals[0][0]), float(totals[0][self._error]), batch.count)
+        self.costs = dict(zip(self.columns, (tuple(map(float, one)) for one in totals), strict=True))
+        sums = Sums(float(totals[0][0]), float(totals[0][self.error_column]), batch.count)
         if not all(math.isfinite(float(one[0])) for one in totals):
             return Sums(math.nan, math.nan, batch.count)
         return sums
@@ -127,16 +204,23 @@ class Session:
         for name, array in (("pixels", batch.pixels), ("crops", batch.crops), ("labels", batch.labels)):
             if name in host:
                 np.copyto(host[name][: self.batch], array)
+        if "targets" in host:
+            # 1 for the class of the label, 0 for others; -1, which means none, where there is no label.
+            rows = batch.labels[:, None]
+            np.copyto(host["targets"][: self.batch], np.where(rows < 0, -1, rows == np.arange(self.net.classes)))
 
     # Learned arrays
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Learned arrays and their increments by name, as they lie in the store."""
-        names = [name for learned in self.net.learned() for name in (learned, f"{learned}.inc")]
+        """Learned arrays by name, their increments and the sums of updates to come, as they lie in the store."""
+        names = [name for learned in self.net.learned() for name in (learned, f"{learned}.inc", f"{learned}.sum")]
         return {name: self.store[name] for name in names if name in self.store}
 
     def set_arrays(self, arrays: Iterable[tuple[str, NDArray[np.float32]]], *, increments: bool = True) -> None:
-        """Fill the store; RunError unless all that the net has is there, in the right shape."""
+        """Fill the store; RunError unless all that the net has is there, in the right shape.
+
+        Increments and sums may be missing, and are 0 then: parameters edited since may ask for more of them.
+        """
         wanted = self._stored(increments)
         for name, value in arrays:
             if name in wanted:
@@ -145,8 +229,8 @@ class Session:
                     raise RunError(f"array '{name}' is {found}; the net has float32 {list(self.store[name].shape)}")
                 np.copyto(self.store[name], value)
                 wanted.remove(name)
-        if wanted:
-            raise RunError(f"array '{min(wanted)}' of the net is missing")
+        if missing := [name for name in sorted(wanted) if not name.endswith((".inc", ".sum"))]:
+            raise RunError(f"array '{missing[0]}' of the net is missing")
 
     def _stored(self, increments: bool) -> set[str]:
         roles = (Role.WEIGHTS, Role.INCREMENTS) if increments else (Role.WEIGHTS,)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convjit import __version__
 from convjit.data import Feeder
@@ -21,49 +24,18 @@ from convjit.train.checkpoint import State, save
 from convjit.train.disk import need_space
 from convjit.train.initial import initial_weights
 from convjit.train.job import Job
+from convjit.train.position import Clock, Position
 from convjit.train.record import run_record
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session, mean_of
 from convjit.train.signals import Stop
-from convjit.train.sums import NO_SUMS, Sums
+from convjit.train.sums import Sums
 from convjit.train.watch import Report, Result, Watcher
 
 __all__ = ["Trainer"]
 
 REPORTS_PER_EPOCH = 10
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-
-
-@dataclass
-class _Position:
-    """Where a run stands; part of its checkpoints."""
-
-    step: int = 0
-    reported: int = 0
-    interval: Sums = NO_SUMS
-    epoch: Sums = NO_SUMS
-    train_loss: float = 0.0
-    train_error: float = 0.0
-
-
-@dataclass
-class _Clock:
-    """Time spent on minibatches by this process."""
-
-    began: float = field(default_factory=time.perf_counter)
-    seconds: float = 0.0
-    images: int = 0
-    _reported: tuple[float, int] = (0.0, 0)
-
-    def add(self, seconds: float, images: int) -> None:
-        self.seconds += seconds
-        self.images += images
-
-    def rate(self) -> float:
-        """Images per second since this was asked for last."""
-        seconds, images = self.seconds - self._reported[0], self.images - self._reported[1]
-        self._reported = (self.seconds, self.images)
-        return images / seconds if seconds else 0.0
 
 
 class Trainer:
@@ -78,11 +50,11 @@ class Trainer:
         seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
     ) -> None:
         self.job, self._watcher, self._between = job, watcher or Watcher(), seconds_between_checkpoints
-        self._clock, self._position = _Clock(), _Position()
+        self._clock, self._position = Clock(), Position()
         self._tested: Sums | None = None
         self._watcher.planned(job)
-        mean = mean_of(job.dataset, job.net, job.recipe)
-        self.session = Session(job.net, job.batch, mean, threads=threads, progress=self._watcher.compiling)
+        mean, axes = self._preprocessing()
+        self.session = Session(job.net, job.batch, mean, axes=axes, threads=threads, progress=self._watcher.compiling)
         try:
             self.executor = self.session.executor("train")
             self.session.executor("test")
@@ -91,21 +63,30 @@ class Trainer:
             self.session.close()
             raise
 
+    def _preprocessing(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Mean and axes of colour: of the training images, or as they were when the run began."""
+        job = self.job
+        kept = {} if job.start is None else {n: a for n, a in job.start.arrays() if n in ("mean", "axes")}
+        mean = kept["mean"] if "mean" in kept else mean_of(job.dataset, job.net, job.recipe)
+        axes = kept["axes"] if "axes" in kept else job.dataset.colour_axes() if job.net.colour_noise else None
+        return mean, axes
+
     def _fill(self) -> None:
         """Weights and position, from the checkpoint or from the seed."""
         if self.job.start is None:
-            self.session.set_arrays(initial_weights(self.job.net, self.job.seed).items(), increments=False)
+            weights = initial_weights(self.job.net, self.job.seed, self.job.run_code)
+            self.session.set_arrays(weights.items(), increments=False)
             return
         state = self.job.start.state
         self.session.set_arrays(self.job.start.arrays())
-        self._position = _Position(
+        self._position = Position(
             state.step, state.reported, state.interval, state.epoch, state.train_loss, state.train_error
         )
 
     def run(self, folder: RunFolder) -> Result:
         """Train to the end, or until a signal comes. The caller holds the folder's lock."""
         if self.job.start is None:
-            self._begin(folder)
+            self.begin(folder)
         else:
             self._go_on(folder)
         job, position = self.job, self._position
@@ -117,7 +98,7 @@ class Trainer:
             stop_step=job.steps,
             crop=None if job.net.crop == (0, 0) else job.net.crop,
             mirror=job.recipe.mirror,
-            shuffle=True,
+            shuffle=job.recipe.order == "shuffled",
         )
         try:
             with Stop() as stop, feeder:
@@ -125,12 +106,18 @@ class Trainer:
                 self._loop(folder, feeder, stop)
                 if not stop.asked() and self._tested is None:
                     # A finished run that was resumed.
-                    self._tested = self.session.test(job.dataset.test, stop.asked)
+                    self._tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
         finally:
             self._watcher.ended()
         return self._result(folder, stop)
 
-    def _begin(self, folder: RunFolder) -> None:
+    def adopt(self, arrays: Mapping[str, NDArray[np.float32]], step: int) -> None:
+        """Go on with the learned arrays of another program, as if `step` minibatches were done."""
+        rest = {name: np.zeros_like(array) for name, array in self.session.arrays().items() if name not in arrays}
+        self.session.set_arrays({**rest, **arrays}.items())
+        self._position = Position(step, step)
+
+    def begin(self, folder: RunFolder) -> None:
         """Fill a new folder. run.json comes last: what has one can be resumed."""
         job = self.job
         arrays = self.session.arrays()
@@ -184,9 +171,9 @@ class Trainer:
         job, position = self.job, self._position
         start = time.perf_counter()
         batch = next(feeder)
-        sums = self.session.step(
-            batch, seed=job.seed, progress=position.step / job.steps, epoch=position.step / job.steps_per_epoch
-        )
+        progress, epoch = job.progress(position.step)
+        divisor = job.batch if job.recipe.average == "configured" else batch.count
+        sums = self.session.step(batch, seed=job.seed, progress=progress, epoch=epoch, divisor=divisor)
         self._clock.add(time.perf_counter() - start, sums.images)
         position.step += 1
         position.interval += sums
@@ -207,7 +194,7 @@ class Trainer:
         tested = None
         if in_epoch == 0 and (epoch % job.recipe.test_every == 0 or position.step == job.steps):
             self._watcher.testing()
-            tested = self.session.test(job.dataset.test, stop.asked)
+            tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
             if tested is None:
                 return
         report = Report(
@@ -230,7 +217,10 @@ class Trainer:
     def _save(self, folder: RunFolder) -> Path:
         if not self.session.finite():
             raise self._diverged("a weight")
-        return save(folder.checkpoints, self.state(), {"mean": self.session.mean, **self.session.arrays()})
+        preprocessing = {"mean": self.session.mean}
+        if self.session.axes is not None:
+            preprocessing["axes"] = self.session.axes
+        return save(folder.checkpoints, self.state(), {**preprocessing, **self.session.arrays()})
 
     def state(self) -> State:
         """What a checkpoint written now would say."""
@@ -248,9 +238,10 @@ class Trainer:
             image=job.dataset.shape,
             crop=job.net.crop,
             mirror=job.recipe.mirror,
-            mean=job.recipe.mean,
+            mean=job.recipe.taken_off,
             target=self.executor.target.name,
             version=__version__,
+            parts=job.order.parts if job.recipe.order == "batches" else (),
             **vars(self._position),
         )
 

@@ -1,0 +1,167 @@
+"""Training as cuda-convnet goes about it: data batch by data batch, with a test and a checkpoint every so many of them.
+
+The arithmetic is the trainer's own; here are the order of work and what is told of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convjit.data import Feeder, Images
+from convjit.train.job import Job
+from convjit.train.run_folder import RunFolder
+from convjit.train.session import Session
+from convjit.train.signals import Stop
+from convjit.train.trainer import Trainer
+from convjit.train.watch import Report, Watcher
+
+__all__ = ["Magnitude", "OriginalTrainer", "OriginalWatcher", "Testing", "magnitudes"]
+
+Costs = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Mean size of an array's numbers, and of its increments."""
+
+    layer: str
+    array: str
+    value: float
+    increment: float
+
+
+@dataclass(frozen=True)
+class Testing:
+    """How and when to test: every `every` data batches, on one data batch in turn or on all, from so many views."""
+
+    every: int
+    one: bool
+    views: int = 1
+    first: int = 1
+    """Number of the first training batch."""
+
+
+class OriginalWatcher(Watcher):
+    """Hears of data batches and tests; costs are means over images, by the name of the cost layer."""
+
+    def batch(self, epoch: int, batch: int, progress: float, costs: Costs, seconds: float) -> None:
+        """A data batch was trained on."""
+
+    def tested(self, costs: Costs, averages: Costs, magnitudes: list[Magnitude], seconds: float) -> None:
+        """A test is done; `averages` are those of the last tests, as many as there are test batches."""
+
+
+class OriginalTrainer(Trainer):
+    """A trainer whose steps follow the data batches; the recipe says order=batches."""
+
+    def __init__(self, job: Job, testing: Testing, *, threads: int | None, watcher: OriginalWatcher) -> None:
+        super().__init__(job, threads=threads, watcher=watcher)
+        self._testing, self._told = testing, watcher
+        self._sums: dict[str, list[float]] = {}
+        self._images = 0
+
+    def _loop(self, folder: RunFolder, feeder: Feeder, stop: Stop) -> None:
+        job, position = self.job, self._position
+        saved, began = position.step, time.monotonic()
+        while True:
+            place = job.order.place(position.step)
+            if position.step > position.reported and place.step == 0:
+                done = place.epoch * len(job.order.parts) + place.part
+                test = done % self._testing.every == 0 or position.step == job.steps
+                self._batch(folder, done, time.monotonic() - began, test, stop)
+                if test and not stop.asked():
+                    self._watcher.saved(self._save(folder))
+                    saved = position.step
+                began = time.monotonic()
+            if position.step == job.steps or stop.asked():
+                if saved != position.step:
+                    self._watcher.saved(self._save(folder))
+                return
+            before = position.interval.images
+            self._advance(feeder)
+            self._add(position.interval.images - before)
+
+    def _add(self, images: int) -> None:
+        """Sum the costs of a minibatch. After a stop within a data batch they are those of its rest."""
+        for name, values in self.session.costs.items():
+            sums = self._sums.setdefault(name, [0.0] * len(values))
+            self._sums[name] = [a + b for a, b in zip(sums, values, strict=True)]
+        self._images += images
+
+    def _batch(self, folder: RunFolder, done: int, seconds: float, test: bool, stop: Stop) -> None:
+        """Report a data batch; with a test, unless a signal ends that."""
+        job = self.job
+        count = len(job.order.parts)
+        epoch, part = divmod(done - 1, count)
+        costs = {name: tuple(value / max(self._images, 1) for value in sums) for name, sums in self._sums.items()}
+        self._told.batch(epoch + 1, self._testing.first + part, (done - 1) / (job.epochs * count), costs, seconds)
+        found: dict[str, tuple[float, ...]] | None = None
+        if test:
+            began = time.monotonic()
+            images = self._test_images(done)
+            totals = self.session.test_costs(images, stop.asked, views=self._testing.views)
+            if totals is None:
+                return
+            found = {name: tuple(value / len(images) for value in values) for name, values in totals.items()}
+        self._note(folder, epoch + 1, part, found)
+        if found:
+            averages = self._averages(folder)
+            self._told.tested(found, averages, magnitudes(self.session), time.monotonic() - began)
+        self._sums, self._images = {}, 0
+
+    def _note(self, folder: RunFolder, epoch: int, part: int, tested: Costs | None) -> None:
+        """A line of metrics, and the position that goes with it."""
+        job, position = self.job, self._position
+        first = next(iter(tested.values())) if tested else None
+        report = Report(
+            position.step,
+            round(position.step / job.steps_per_epoch, 4),
+            position.interval.mean_loss,
+            position.interval.mean_error,
+            round(self._clock.rate(), 1),
+            first[0] if first else None,
+            first[self.session.error_column] if first else None,
+        )
+        more: dict[str, Any] = {"batch": f"{epoch}.{self._testing.first + part}"}
+        if tested:
+            more["test_costs"] = {name: list(values) for name, values in tested.items()}
+        folder.append_metrics({**report.record(), **more})
+        self._watcher.report(report, position.epoch)
+        position.reported, position.interval = position.step, type(position.interval)()
+        if position.step % job.steps_per_epoch == 0:
+            position.train_loss, position.train_error = position.epoch.mean_loss, position.epoch.mean_error
+            position.epoch = type(position.epoch)()
+
+    def _test_images(self, done: int) -> Images:
+        """The test batch whose turn it is, a function of the data batches done; or all."""
+        images = self.job.dataset.test
+        parts = images.parts or (len(images),)
+        if not self._testing.one or len(parts) == 1:
+            return images
+        turn = (-(-done // self._testing.every) - 1) % len(parts)
+        start = sum(parts[:turn])
+        return Images(images.pixels[start : start + parts[turn]], images.labels[start : start + parts[turn]])
+
+    def _averages(self, folder: RunFolder) -> Costs:
+        """Over the last tests, of which as many count as there are test batches."""
+        count = max(1, len(self.job.dataset.test.parts)) if self._testing.one else 1
+        last = [record["test_costs"] for record in folder.read_metrics() if "test_costs" in record][-count:]
+        return {name: tuple(np.mean([one[name] for one in last if name in one], axis=0).tolist()) for name in last[-1]}
+
+
+def magnitudes(session: Session) -> list[Magnitude]:
+    """Every learned array: how large its numbers are, and how much they change."""
+    found = []
+    arrays = session.arrays()
+    for name in session.net.learned():
+        layer, _, array = name.rpartition(".")
+        increments = arrays.get(f"{name}.inc")
+        change = float(np.abs(increments).mean(dtype=np.float64)) if increments is not None else 0.0
+        if name in arrays:
+            found.append(Magnitude(layer, array, float(np.abs(arrays[name]).mean(dtype=np.float64)), change))
+    return found
