@@ -19,7 +19,7 @@ def arrays(op: Input, images: int, seed: int = 0) -> dict[str, NdArray]:
         rng.integers(0, source.width - maps.width + 1, images),
         rng.integers(0, 2, images),
     ]
-    found = {
+    found: dict[str, NdArray] = {
         "pixels": rng.integers(0, 256, source.logical(images), dtype=np.uint8),
         "crops": np.stack(crops, axis=1).astype(np.int32),
         "mean": integers((maps.channels, maps.height, maps.width), seed, 100, 150),
