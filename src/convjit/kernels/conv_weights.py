@@ -87,7 +87,8 @@ def conv_backward_weights(k: Kernel, problem: Problem) -> int:
     tiles = near_equal(s.group_filters, t.filters)
     count_c, count_f = sum(n for _, n in chunks), sum(n for _, n in tiles)
     sums = k.scratch(t.filters * chunks[0][0] * s.size**2)
-    group, part_f, part_c = k.split(k.task, s.groups, count_f, count_c)
+    # Neighbouring tasks share a chunk of x, which is larger than their gradients and stays in the third-level cache.
+    group, part_c, part_f = k.split(k.task, s.groups, count_c, count_f)
 
     def task(height: int, f: Value, depth: int, c: Value) -> None:
         """Filters f .. f+height of the group against its channels c .. c+depth."""
