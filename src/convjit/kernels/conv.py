@@ -182,22 +182,16 @@ def conv_backward_data(k: Kernel, problem: Problem) -> int:
     weights = w + group * (s.group_filters * filter_floats)
     reached = row + s.padding
 
-    def phase(first_y: Index, first_v: int) -> None:
-        """Pixels whose taps are first_v, first_v + S, ... across; down they are first_y, ..., which may be known at
-        run time.
-        """
+    def phase(first_y: int, first_v: int) -> None:
+        """Pixels whose taps are first_y, first_y + S, ... down and first_v, first_v + S, ... across."""
         start = (first_v - s.padding) % s.stride
         if start >= s.width:
             return
-        if isinstance(first_y, int):
-            taps_y = len(range(first_y, s.size, s.stride))
-        else:
-            raise TypeError("the row's phase is chosen by a branch")
         c = Correlation(
             outputs=s.group_channels,
             reduced=s.group_filters,
             columns=len(range(start, s.width, s.stride)),
-            taps_y=taps_y,
+            taps_y=len(range(first_y, s.size, s.stride)),
             taps_x=len(range(first_v, s.size, s.stride)),
             step=1,
             tap_step=-1,
