@@ -53,7 +53,7 @@ def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
     """
     best, best_cost = (1, 1), float("inf")
     for a, b in product(range(1, 9), range(1, 9)):
-        if a * b + b + 1 > target.registers or a > outputs or b > columns:
+        if a * b + b + 2 > target.registers or a > outputs or b > columns:
             continue
         rows, pixels = -(-outputs // a), -(-columns // b)
         loads = rows * columns + pixels * outputs

@@ -81,7 +81,7 @@ def _gain(problem: Problem) -> float:
     p = _plan(problem)
     s = p.shape
     fits = s.size in (3, 5) and s.stride == 1 and 0 <= s.padding < s.size
-    if not fits or min(p.rows, p.columns) < p.made or problem.target.registers < 32:
+    if not fits or min(p.rows, p.columns) < p.made:
         return 0.0
     exact = s.rows == s.height + 2 * s.padding - s.size + 1 and s.columns == s.width + 2 * s.padding - s.size + 1
     if not exact:
