@@ -49,6 +49,10 @@ class Input(Op):
         }
         return found | ({"tints": PerImage((maps.channels,))} if self.factor else {})
 
+    def touched(self, operand: str) -> Operand:
+        crop = PerImage((self.maps.channels, self.maps.height, self.maps.width), "uint8")
+        return crop if operand == "pixels" else self.operands()[operand]
+
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         h, w = self.maps.height, self.maps.width
         images = []
