@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 
 import click
 
@@ -52,14 +53,28 @@ def net(net: str, params: str | None, lenient: bool, batch: int | None, program:
 @batch_option
 @threads_option
 @click.option("--dtype", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Type of the numbers.")
+@click.option("--compare", metavar="FILE", help="Show what changed since a run whose --json line is in FILE.")
 @json_option
 def bench(
-    net: str, params: str | None, lenient: bool, batch: int | None, threads: int | None, dtype: str, as_json: bool
+    net: str,
+    params: str | None,
+    lenient: bool,
+    batch: int | None,
+    threads: int | None,
+    dtype: str,
+    compare: str | None,
+    as_json: bool,
 ) -> None:
-    """Measure a training step on random data, each of its launches, and this machine's peak."""
-    from convjit.show.results import bench_record, print_json, show_bench
+    """Measure a training step on random data.
+
+    A row per launch says how near it comes to its roof: this machine's peak of multiply-adds, or the rate of the
+    memory that its data fit into, both measured in the same run.
+    """
+    from convjit.show.bench import bench_record, read_record, show_bench, show_comparison
+    from convjit.show.results import print_json
     from convjit.train.benchmark import benchmark
 
+    before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
         found, recipe = load(net, params, screen, lenient=lenient)
         result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
@@ -67,6 +82,8 @@ def bench(
         print_json(bench_record(result))
     else:
         show_bench(screen, result)
+    if before:
+        show_comparison(screen, before, result)
 
 
 @commands.command("check-grads", short_help="Check every gradient of a net.")

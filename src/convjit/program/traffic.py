@@ -20,11 +20,6 @@ class Traffic:
     written: int
     touched: int
 
-    @property
-    def moved(self) -> int:
-        """Both ways together."""
-        return self.read + self.written
-
 
 def traffic(launch: Launch, batch: int, lanes: int) -> Traffic:
     """What one launch moves if every cache is perfect."""

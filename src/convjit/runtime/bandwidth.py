@@ -40,10 +40,13 @@ class Level:
     read: float
     copy: float
 
-    def seconds(self, read: int, written: int) -> float:
-        """Least time to read and write so many bytes: a write takes what a copy takes beyond its reading."""
-        write = max(2 / self.copy - 1 / self.read, 0)
-        return (read / self.read + written * write) / 1e9
+    def seconds(self, touched: int, written: int) -> float:
+        """Least time to fetch `touched` bytes, those that are written over among them, and to write some back.
+
+        A copy fetches two bytes for every one that it writes back; what it takes beyond two fetches is the way back.
+        """
+        back = max(2 / self.copy - 2 / self.read, 0)
+        return (touched / self.read + written * back) / 1e9
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Memory:
     """All levels, the nearest first; the last one has no end."""
 
     levels: tuple[Level, ...]
+
+    def best(self, other: Memory) -> Memory:
+        """The better rates of two measurements: what else runs on a machine only makes memory slower."""
+        pairs = zip(self.levels, other.levels, strict=True)
+        return Memory(tuple(Level(a.name, a.size, max(a.read, b.read), max(a.copy, b.copy)) for a, b in pairs))
 
     def holding(self, size: int) -> Level:
         """The nearest level into which `size` bytes fit."""

@@ -104,7 +104,7 @@ class Executor:
             row[:] = self._loader.address(entry.symbol), entry.tasks, self._pointers[i].ctypes.data, wait
         self._rows = np.searchsorted([i for i, _ in kernels], np.arange(len(launches) + 1))
         self._state = np.zeros((len(kernels) + 1) * STATE_STRIDE + LINE, np.int64)
-        self._ticks = np.zeros(len(kernels) + 1, np.int64)
+        self._ticks = np.zeros((self.threads, len(kernels) + 1), np.int64)
         self._give_way = _give_way()
 
     def _addresses(self, launch: Launch) -> NDArray[np.int64]:
@@ -141,10 +141,9 @@ class Executor:
         self._state[:] = 0
         table_at, state_at = table.ctypes.data, -(-self._state.ctypes.data // 64) * 64
         scratch = [s.ctypes.data for s in self._scratch]
-        ticks_at = self._ticks.ctypes.data if ticks else None
 
         def call(thread: int) -> None:
-            noted = ticks_at if thread == 0 else None
+            noted = self._ticks[thread].ctypes.data if ticks else None
             self._driver(table_at, first, last, state_at, self.threads, scratch[thread], noted, self._give_way)
 
         self._team.run(call)
@@ -166,7 +165,8 @@ class Executor:
         start = time.perf_counter()
         self._native(table, 0, len(table), ticks=True)
         seconds = time.perf_counter() - start
-        ticks = np.diff(self._ticks[self._rows]).astype(np.float64)
+        # A launch begins and ends when the last thread comes to a barrier, whenever the others wake up to see it.
+        ticks = np.diff(self._ticks.max(0)[self._rows]).astype(np.float64)
         scale = seconds / max(ticks.sum(), 1)
         return [LaunchTime(launch, t * scale) for launch, t in zip(self.program.launches, ticks, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Tables of what was measured: benchmark, gradient check, test, predictions."""
+"""Tables of what was found out: gradient check, test, predictions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from typing import Any
 
 from convjit.data.stream import shown
 from convjit.show.console import Screen, percent
-from convjit.train.benchmark import BenchResult
 from convjit.train.evaluate import Prediction, TestResult
 from convjit.train.gradient_check import ArrayCheck, GradientCheck
 
 __all__ = [
-    "bench_record",
     "prediction_record",
     "print_json",
-    "show_bench",
     "show_check",
     "show_prediction",
     "show_test",
@@ -28,31 +25,6 @@ _TOP = 5
 def print_json(record: dict[str, Any]) -> None:
     """One line for machines."""
     print(json.dumps(record), flush=True)
-
-
-def bench_record(result: BenchResult) -> dict[str, Any]:
-    """The benchmark for machines."""
-    keys = ("name", "op", "ms", "gflops", "share")
-    launches = [{key: getattr(launch, key) for key in keys} for launch in result.launches]
-    values = {key: getattr(result, key) for key in ("images_per_s", "ms", "gflops", "peak_gflops")}
-    return {**values, "launches": launches}
-
-
-def show_bench(screen: Screen, result: BenchResult) -> None:
-    """The benchmark: a row per launch, then the step as a whole."""
-    table = screen.table("launch", "op", ">ms", ">GFLOP/s", ">GB/s", ">of peak")
-    for one in result.launches:
-        flops = (
-            (f"{one.gflops:.1f}", "", f"{100 * one.share:.0f} %") if one.share >= 0.005 else ("", f"{one.gbps:.1f}", "")
-        )
-        table.add_row(one.name, one.op, f"{one.ms:.3f}", *flops)
-    screen.show(table)
-    peak = f"{result.peak_gflops:.0f} GFLOP/s"
-    share = percent(result.gflops / result.peak_gflops) if result.peak_gflops else "?"
-    screen.line(
-        f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images, "
-        f"{result.gflops:.0f} GFLOP/s, {share} of the peak of {peak} measured with {result.threads} threads"
-    )
 
 
 def show_check(screen: Screen, result: GradientCheck) -> None:
