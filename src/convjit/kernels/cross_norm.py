@@ -15,9 +15,9 @@ from collections.abc import Callable
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
-from convjit.kernels.norm import inverse_power
+from convjit.kernels.norm import inverse_powers, plus_square
 from convjit.kernels.sweep import run, share, shares
-from convjit.kernels.window import STATIC, Window, add_up, each_window
+from convjit.kernels.window import STATIC, Window, add_up, each_window, plus
 from convjit.ops.norm import CrossMapNormBackward, CrossMapNormForward
 
 __all__: list[str] = []
@@ -65,11 +65,7 @@ def _denominator(k: Kernel, op: CrossMapNormForward, total: Value) -> Value:
 
 
 def _squares(k: Kernel, chunk: _Chunk, first: Index, size: Index, i: Index) -> Value:
-    def term(total: Value, channel: Index) -> Value:
-        value = chunk.load("x", channel, i)
-        return k.fma(value, value, total)
-
-    return add_up(k, first, size, term)
+    return add_up(k, first, size, lambda total, channel: plus_square(k, total, chunk.load("x", channel, i)))
 
 
 def _each_block(k: Kernel, op: CrossMapNormForward, body: Callable[[Index, int], None]) -> None:
@@ -108,14 +104,14 @@ def cross_map_norm_forward(k: Kernel, problem: Problem) -> int:
         def pixel(i: Index) -> None:
             chunk.fetch(window, i)
             total = _squares(k, chunk, window.first, window.size, i)
-            put(window.index, i, inverse_power(k, _denominator(k, op, total), power)[0])
+            put(window.index, i, inverse_powers(k, [_denominator(k, op, total)], power)[0][0])
 
         chunk.each(pixel)
 
     def fixed(first: Index, count: int) -> None:
         def pixel(i: Index) -> None:
             total = _squares(k, chunk, first, count, i)
-            factor = inverse_power(k, _denominator(k, op, total), power)[0]
+            factor = inverse_powers(k, [_denominator(k, op, total)], power)[0][0]
             _each_channel(k, first, count, lambda channel: put(channel, i, factor))
 
         chunk.each(pixel)
@@ -148,11 +144,12 @@ def _blocked_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk) -> Non
 
     def block(first: Index, count: int) -> None:
         def pixel(i: Index) -> None:
-            def product(total: Value, channel: Index) -> Value:
-                return k.fma(chunk.load("x", channel, i), chunk.load("dy", channel, i), total)
+            def product(total: Value | None, channel: Index) -> Value:
+                x, dy = chunk.load("x", channel, i), chunk.load("dy", channel, i)
+                return x * dy if total is None else k.fma(x, dy, total)
 
             total = _squares(k, chunk, first, count, i)
-            direct, steep = inverse_power(k, _denominator(k, forward, total), op.shape.power)
+            ((direct,), (steep,)) = inverse_powers(k, [_denominator(k, forward, total)], op.shape.power)
             through = add_up(k, first, count, product) * steep * factor
 
             def put(channel: Index) -> None:
@@ -184,8 +181,8 @@ def _sliding_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk, ring: 
         """Add to the gradient of a channel what came through the sums that it is a term of."""
 
         def pixel(i: Index) -> None:
-            def term(total: Value, other: Index) -> Value:
-                return total + kept.load(slot(k.index(other), i))
+            def term(total: Value | None, other: Index) -> Value:
+                return plus(total, kept.load(slot(k.index(other), i)))
 
             total = add_up(k, channel - (size - 1 - lag), size, term)
             place = chunk.index("dx", channel, i)
@@ -200,7 +197,7 @@ def _sliding_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk, ring: 
             channel = k.index(window.index)
             chunk.fetch(window, i)
             total = _squares(k, chunk, window.first, window.size, i)
-            direct, steep = inverse_power(k, _denominator(k, forward, total), power)
+            ((direct,), (steep,)) = inverse_powers(k, [_denominator(k, forward, total)], power)
             gradient, place = chunk.load("dy", channel, i), chunk.index("dx", channel, i)
             kept.store(gradient * chunk.load("x", channel, i) * steep, slot(channel, i))
             gradient = gradient * direct
