@@ -102,7 +102,6 @@ class _MapNorm:
 
     def forward(self, x: MapsView, y: MapsView, block: Index, channel: Index) -> None:
         """y of one map."""
-        k, shape = self.k, self.shape
         if self.centred:
             self.centre(x, block, channel)
 

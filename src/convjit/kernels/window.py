@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from convjit.codegen.kernel import Kernel
-from convjit.codegen.values import Index, Pointer, Value
 from convjit.codegen.tile import near_equal
+from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.sweep import run
 from convjit.ops.base import Maps
 
