@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem
-from convjit.kernels.sweep import run, share, shares
+from convjit.kernels.sweep import outgrows_caches, run, share, shares
 from convjit.kernels.window import ABREAST
 
 __all__ = ["Chunk", "chunk_pixels", "each_tile", "tile_channels", "window_sums"]
@@ -37,6 +37,7 @@ class Chunk:
         self.k, self.views = k, views
         self.block, self.row, part = k.split(k.task, problem.blocks, rows, parts)
         self.first, self.end = share(k, part, length, most)
+        self.streams = "y" in views and outgrows_caches(problem, "y")
         self.tasks = problem.blocks * rows * parts
 
     def index(self, name: str, channel: Index, i: Index) -> Index:

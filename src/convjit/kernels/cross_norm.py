@@ -76,7 +76,8 @@ def cross_map_norm_forward(k: Kernel, problem: Problem) -> int:
 
 
 def _put(k: Kernel, chunk: Chunk, channel: Index, i: Index, factor: Value) -> None:
-    chunk.views["y"].store(chunk.load("x", channel, i) * factor, chunk.index("y", channel, i))
+    y = chunk.views["y"].pointer
+    y.store(chunk.load("x", channel, i) * factor, chunk.index("y", channel, i), past_caches=chunk.streams)
 
 
 def _forward_block(k: Kernel, op: CrossMapNormForward, chunk: Chunk, first: Index, count: int) -> None:

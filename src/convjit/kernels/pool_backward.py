@@ -15,6 +15,7 @@ from convjit.codegen.tile import near_equal
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.pool import STATIC_CODE, clipped, each_channel
+from convjit.kernels.sweep import outgrows_caches
 from convjit.ops.pool import AvgPoolBackward, MaxPoolBackward, PoolShape
 
 __all__: list[str] = []
@@ -108,6 +109,11 @@ def pool_backward(k: Kernel, problem: Problem) -> int:
     code_x = sum((1 + len(windows)) * min(run.count, _tile_repeats(run)) for run in columns for windows in run.pattern)
     gather = _gather_max if isinstance(op, MaxPoolBackward) else _gather_avg
 
+    past_caches = not op.accumulate and outgrows_caches(problem, "dx")
+
+    def put(value: Value, place: Index) -> None:
+        views["dx"].pointer.store(value, place, past_caches=past_caches)
+
     def channel(block: Value, c: Value) -> None:
         if code_y * code_x > STATIC_CODE:
             _scatter(k, op, shape, views, block, c)
@@ -120,7 +126,7 @@ def pool_backward(k: Kernel, problem: Problem) -> int:
                     for repeats, count in near_equal(column.count, _tile_repeats(column)):
                         with k.loop(0, count, name="tile") as part:
                             crossing = _lines(column, part * repeats + done, repeats)
-                            gather(k, op.accumulate, views, block, c, lines, crossing)
+                            gather(k, put, op.accumulate, views, block, c, lines, crossing)
                         done += repeats * count
 
     return each_channel(k, problem, shape, channel)
@@ -140,6 +146,7 @@ def _once(make: Callable[[int, int], Value]) -> Callable[[int, int], Value]:
 
 def _gather_max(
     k: Kernel,
+    put: Callable[[Value, Index], None],
     accumulate: bool,
     views: dict[str, MapsView],
     block: Value,
@@ -161,11 +168,12 @@ def _gather_max(
             for i, _ in row.windows:
                 for j, _ in column.windows:
                     total = k.select(pixel.equals(largest(i, j)), total + gradient(i, j), total)
-            dx.store(total, place)
+            put(total, place)
 
 
 def _gather_avg(
     k: Kernel,
+    put: Callable[[Value, Index], None],
     accumulate: bool,
     views: dict[str, MapsView],
     block: Value,
@@ -188,7 +196,7 @@ def _gather_avg(
                     down[j, size_x] = _sum(parts)
                 if row.windows:
                     total = total + down[j, size_x]
-            dx.store(total, place)
+            put(total, place)
 
 
 def _sum(values: list[Value]) -> Value:
