@@ -16,6 +16,7 @@ from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import Problem, generator
 from convjit.kernels.channel_tiles import Chunk, chunk_pixels, each_tile, tile_channels, window_sums
+from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.norm import inverse_powers, plus_square
 from convjit.kernels.window import STATIC, Window, add_up, each_window, plus
 from convjit.ops.norm import CrossMapNormBackward, CrossMapNormForward
@@ -162,13 +163,19 @@ def _blocked_backward(k: Kernel, op: CrossMapNormBackward, chunk: Chunk) -> None
             def put(channel: Index) -> None:
                 place = chunk.index("dx", channel, i)
                 gradient = k.fma(chunk.load("dy", channel, i), direct, chunk.load("x", channel, i) * through)
-                dx.store(dx.load(place) + gradient if op.accumulate else gradient, place)
+                gradient = dx.load(place) + gradient if op.accumulate else gradient
+                dx.store(_through(k, op, chunk, channel, i, gradient), place)
 
             _each_channel(k, first, count, put)
 
         chunk.each(pixel)
 
     _each_block(k, forward, block)
+
+
+def _through(k: Kernel, op: CrossMapNormBackward, chunk: Chunk, channel: Index, i: Index, gradient: Value) -> Value:
+    """A gradient, through the neuron if there is one."""
+    return neuron_gradient(k, op.neuron, gradient, chunk.load("z", channel, i)) if op.neuron else gradient
 
 
 class _Backward:
@@ -198,7 +205,8 @@ class _Backward:
         """Add to a gradient what came through the sums that the channel is a term of."""
         factor, dx = -2 * self.forward.alpha * self.op.shape.power, self.chunk.views["dx"]
         place = self.chunk.index("dx", channel, i)
-        dx.store(self.k.fma(self.chunk.load("x", channel, i), total * factor, dx.load(place)), place)
+        gradient = self.k.fma(self.chunk.load("x", channel, i), total * factor, dx.load(place))
+        dx.store(_through(self.k, self.op, self.chunk, channel, i, gradient), place)
 
     def tiles(self) -> None:
         """Small windows: a tile of channels is begun, then one that lags behind is finished."""

@@ -11,6 +11,7 @@ from convjit.codegen import math
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
+from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.sweep import CHUNK, share, shares
 from convjit.kernels.window import Window, box_sums, line_vectors, plus, window_of
 from convjit.ops.norm import (
@@ -63,8 +64,11 @@ def norm(k: Kernel, problem: Problem) -> int:
         if isinstance(op, ResponseNormForward):
             work.forward(views["x"], views["y"], block, channel)
         else:
-            work.backward(views["x"], views["dy"], views["dx"], block, channel, op.accumulate)
+            work.backward(op, views, block, channel)
     return problem.blocks * parts
+
+
+Backward = ResponseNormBackward | ContrastNormBackward
 
 
 class _MapNorm:
@@ -113,9 +117,10 @@ class _MapNorm:
 
         self._squares(x, block, channel, use)
 
-    def backward(self, x: MapsView, dy: MapsView, dx: MapsView, block: Index, channel: Index, accumulate: bool) -> None:
+    def backward(self, op: Backward, views: dict[str, MapsView], block: Index, channel: Index) -> None:
         """dx of one map."""
         k, shape, at = self.k, self.shape, self.at
+        x, dy, dx = (views[name] for name in ("x", "dy", "dx"))
         # Contrast: the plane holds t, then q / |N|, and `means` m, then q.
         factor = -2 * self.alpha * shape.power
         if self.centred:
@@ -129,7 +134,7 @@ class _MapNorm:
                 gradient = dy.load(given + step)
                 self.plane.store(gradient * x.load(source + step) * steep, at(i, j) + step)
                 gradient = gradient * direct
-                dx.store(dx.load(place + step) + gradient if accumulate else gradient, place + step)
+                dx.store(dx.load(place + step) + gradient if op.accumulate else gradient, place + step)
 
         def add(rows: Window, j: Index, totals: list[Value]) -> None:
             """The part through the sums of squares."""
@@ -138,9 +143,20 @@ class _MapNorm:
             for step, total in enumerate(totals):
                 through = self.means.load(at(i, j) + step) if self.centred else x.load(source + step)
                 q = through * (total * factor)
-                dx.store(dx.load(place + step) + q, place + step)
+                gradient = dx.load(place + step) + q
                 if self.centred:
+                    dx.store(gradient, place + step)
                     self.means.store(q * _mean_factor(k, shape, self.low, rows_of(i), j + step), at(i, j) + step)
+
+                else:
+                    put(gradient, i, j + step)
+
+        def put(gradient: Value, i: Index, j: Index) -> None:
+            """The whole gradient of a pixel."""
+            if op.neuron:
+                z = views["z"]
+                gradient = neuron_gradient(k, op.neuron, gradient, z.load(z.index(block, channel, i, j)))
+            dx.store(gradient, dx.index(block, channel, i, j))
 
         def rows_of(i: Index) -> Window:
             return window_of(k, i, shape.maps.height, shape.size, self.low)
@@ -149,7 +165,7 @@ class _MapNorm:
             """The part through the means."""
             place = dx.index(block, channel, rows.index, j)
             for step, total in enumerate(totals):
-                dx.store(dx.load(place + step) - total, place + step)
+                put(dx.load(place + step) - total, rows.index, j + step)
 
         self._squares(x, block, channel, begin)
 

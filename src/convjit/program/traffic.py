@@ -33,5 +33,9 @@ def traffic(launch: Launch, batch: int, lanes: int) -> Traffic:
         return buffer_bytes(Buffer(buffer.name, part, halo=halo), batch, lanes)
 
     read, written = launch.read_operands(), [o for o in launch.op.writes if o in launch.buffers]
-    places = {launch.buffers[o].name: size(o) for o in (*read, *written)}
-    return Traffic(sum(map(size, read)), sum(map(size, written)), sum(places.values()))
+
+    def total(operands: list[str]) -> int:
+        """Two operands may be one buffer."""
+        return sum({launch.buffers[o].name: size(o) for o in operands}.values())
+
+    return Traffic(total(read), total(written), total([*read, *written]))
