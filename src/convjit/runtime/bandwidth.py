@@ -36,7 +36,7 @@ class Level:
 
     name: str
     size: int
-    """Bytes that fit, for all threads together."""
+    """Bytes that were measured, of all threads together: half of the caches, since other data want room too."""
     read: float
     copy: float
 
@@ -71,11 +71,10 @@ def measure_memory(threads: int, target: Target | None = None, found: Sequence[C
     loader, team = Loader(), Team(threads)
     for copy in (False, True):
         loader.add(compile_object(_text(target, copy), target))
-    sizes = [(f"L{cache.level}", cache.reach(threads)) for cache in found]
+    sizes = [(f"L{cache.level}", cache.reach(threads) // 2) for cache in found]
     low, high = _BEYOND
-    sizes.append(("DRAM", max(low, min(4 * sizes[-1][1], high))))
-    # Half of a cache, so that nothing else pushes the data out.
-    spans = [size // 2 // threads for _, size in sizes[:-1]] + [sizes[-1][1] // threads]
+    sizes.append(("DRAM", max(low, min(8 * sizes[-1][1], high))))
+    spans = [size // threads for _, size in sizes]
     # Written by the thread that uses it, so that its pages are near.
     memory = [allocate(max(spans)) for _ in range(threads)]
     team.run(lambda thread: memory[thread].fill(0))
