@@ -13,6 +13,7 @@ import pytest
 from harness import EPSILON, NdArray, assert_matches, batches, on_every_target, problem, run_kernel
 
 from convjit.codegen.target import Target
+from convjit.kernels import sweep
 from convjit.ops import (
     ContrastNormBackward,
     ContrastNormForward,
@@ -146,3 +147,10 @@ def test_small_numbers_have_exact_gradients(target: Target) -> None:
     dx = run_kernel(problem(op, 1, target), {"x": x, "dy": np.ones_like(x)})["dx"]
     want = op.reference({"x": x.astype(np.float64), "dy": np.ones_like(x, np.float64)})["dx"]
     np.testing.assert_allclose(dx, want, rtol=1e-6)
+
+
+@on_every_target
+def test_outputs_larger_than_the_caches(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "LAST_LEVEL", 100)
+    shape = NormShape(Maps(7, 3, 4), 5, 0.5, 0.75)
+    check(CrossMapNormForward(shape), target.lanes + 1, target, terms(shape, across=True), **FLAT_HALOS)

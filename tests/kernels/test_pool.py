@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import NdArray, assert_matches, batches, integers, on_every_target, problem, run_kernel
+from harness import (
+    NdArray,
+    assert_matches,
+    batches,
+    compile_text_for,
+    integers,
+    on_every_target,
+    problem,
+    run_kernel,
+)
 
 from convjit.codegen.target import Target
+from convjit.kernels import sweep
 from convjit.ops import (
     AvgPoolBackward,
     AvgPoolForward,
@@ -140,3 +150,14 @@ def test_of_equal_magnitudes_the_last_counts(target: Target) -> None:
     for numbers, largest in (((1, -3, 3, 2), 3), ((1, 3, -3, 2), -3), ((-5, 5, 0, 0), 5), ((5, -1, 2, -5), -5)):
         x = np.array(numbers, np.float32).reshape(1, 1, 2, 2)
         assert run_kernel(problem(MaxAbsPoolForward(shape), 1, target), {"x": x})["y"] == largest
+
+
+@on_every_target
+def test_outputs_larger_than_the_caches_are_stored_past_them(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "LAST_LEVEL", 100)
+    shape = PoolShape.parse("c2 h9 w10 k3 s2")
+    op = MaxPoolBackward(shape)
+    past = {"avx512": "vmovntps", "avx2": "vmovntps", "sse": "movntps"}
+    asked = problem(op, target.lanes + 1, target)
+    assert past.get(target.name, "stnp") in compile_text_for(asked)
+    assert_matches(asked, arrays(op, shape, target.lanes + 1))

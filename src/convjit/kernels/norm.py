@@ -41,13 +41,6 @@ def inverse_powers(k: Kernel, ds: list[Value], power: float) -> tuple[list[Value
     return values, [value / d for value, d in zip(values, ds, strict=True)]
 
 
-def _mean_factor(k: Kernel, shape: NormShape, low: int, rows: Window, x: Index) -> Value:
-    """1 / the number of pixels of a window inside the map."""
-    columns = window_of(k, x, shape.maps.width, shape.size, low)
-    assert isinstance(columns.size, Value)
-    return 1.0 / k.broadcast(k.to_float(k.to_word(columns.size * rows.size)))
-
-
 @generator(ResponseNormForward, ContrastNormForward, ResponseNormBackward, ContrastNormBackward)
 def norm(k: Kernel, problem: Problem) -> int:
     """Task: some channels of a block."""
@@ -68,6 +61,10 @@ def norm(k: Kernel, problem: Problem) -> int:
     return problem.blocks * parts
 
 
+def _inverse(k: Kernel, count: Index) -> Value:
+    return 1.0 / k.broadcast(k.to_float(k.to_word(k.index(count))))
+
+
 Backward = ResponseNormBackward | ContrastNormBackward
 
 
@@ -83,10 +80,25 @@ class _MapNorm:
         self.line = k.scratch(line_vectors(shape.maps, shape.size))
         self.plane = k.scratch(shape.maps.height * shape.maps.width)
         self.means = k.scratch(shape.maps.height * shape.maps.width) if centred else self.plane
+        self.shares = k.scratch(shape.maps.width) if centred else self.line
+        if centred:
+            self._fill_shares()
 
     def at(self, i: Index, j: Index) -> Index:
         """Place of a pixel in a plane of scratch."""
         return i * self.shape.maps.width + j
+
+    def _fill_shares(self) -> None:
+        """shares = 1 / the columns of a window inside the map, for the windows of a row."""
+        k, shape = self.k, self.shape
+        with k.loop(0, shape.maps.width, name="column") as x:
+            self.shares.store(_inverse(k, window_of(k, x, shape.maps.width, shape.size, self.low).size), x)
+
+    def mean_factor(self, i: Index, j: Index) -> Value:
+        """1 / the pixels of the window of a pixel."""
+        k, shape = self.k, self.shape
+        rows = window_of(k, i, shape.maps.height, shape.size, self.low)
+        return _inverse(k, rows.size) * self.shares.load(j)
 
     def centre(self, x: MapsView, block: Index, channel: Index) -> None:
         """means = m."""
@@ -95,7 +107,7 @@ class _MapNorm:
         def use(rows: Window, j: Index, totals: list[Value]) -> None:
             for step, total in enumerate(totals):
                 column = j + step
-                mean = total * _mean_factor(k, shape, self.low, rows, column)
+                mean = total * self.mean_factor(rows.index, column)
                 value = x.load(x.index(block, channel, rows.index, column)) - mean
                 self.means.store(value, self.at(rows.index, column))
 
@@ -146,8 +158,7 @@ class _MapNorm:
                 gradient = dx.load(place + step) + q
                 if self.centred:
                     dx.store(gradient, place + step)
-                    self.means.store(q * _mean_factor(k, shape, self.low, rows_of(i), j + step), at(i, j) + step)
-
+                    self.means.store(q * self.mean_factor(i, j + step), at(i, j) + step)
                 else:
                     put(gradient, i, j + step)
 
@@ -157,9 +168,6 @@ class _MapNorm:
                 z = views["z"]
                 gradient = neuron_gradient(k, op.neuron, gradient, z.load(z.index(block, channel, i, j)))
             dx.store(gradient, dx.index(block, channel, i, j))
-
-        def rows_of(i: Index) -> Window:
-            return window_of(k, i, shape.maps.height, shape.size, self.low)
 
         def subtract(rows: Window, j: Index, totals: list[Value]) -> None:
             """The part through the means."""
