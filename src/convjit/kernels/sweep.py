@@ -14,15 +14,15 @@ __all__ = ["Place", "each_pixel", "outgrows_caches", "run", "share", "shares", "
 Place = Callable[[str], Index]
 """Gives an operand's index, in vectors, of the pixel that is being visited."""
 
-LAST_LEVEL = 32 << 20
-"""Bytes of a last-level cache, about: only beyond them do stores past the caches win, and below them they lose."""
 CHUNK = 1024
 """Vectors that one task works on, about: 64 KiB of 16 lanes, some microseconds."""
 
 
 def outgrows_caches(problem: Problem, operand: str) -> bool:
-    """Whether maps are so large that their beginning has left the caches when their end is written."""
-    return 4 * problem.target.lanes * problem.blocks * _maps(problem, operand).features > LAST_LEVEL
+    """Whether maps are so large that their beginning has left the caches when their end is written: only then do
+    stores past the caches win, and below they lose.
+    """
+    return 4 * problem.target.lanes * problem.blocks * _maps(problem, operand).features > problem.target.third_level
 
 
 def _maps(problem: Problem, operand: str) -> Maps:
