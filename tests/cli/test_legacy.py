@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from original_files import Old, old_pickle, write_batches
-from tiny_runs import NET, PARAMS, kernels, tiny_data
+from tiny_runs import DETECTOR, NET, PARAMS, kernels, tiny_data
 
 import convjit
 from convjit.cli import main
@@ -110,6 +110,17 @@ def test_a_training_of_cuda_convnet2(place: Path, legacy: Command) -> None:
         assert axes.shape == (1, 1) and axes[0, 0] == pytest.approx(tiny_data().train.pixels.std(), rel=0.1)
         last = json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[-1])
         assert run.test().loss == pytest.approx(last["test_loss"], rel=1e-9)
+
+
+def test_detectors_say_what_they_are_worth(place: Path, legacy: Command) -> None:
+    (place / "layers.cfg").write_text(DETECTOR)
+    (place / "params.cfg").write_text(LAYERS.replace("[logprob]", "[dce]"))
+    out = legacy(*BASE, "--compat=cc2", "--save-file=run", "--epochs=1", "--test-freq=3")
+    number = r"(?:\d+\.\d{6}|-)"
+    line = rf"dce:  {number}, {number}, {number}" + "".join(rf",  \({name}\) {number}, {number}" for name in "abc")
+    # Three data batches, a test, and its averages.
+    assert len(re.findall(line, out)) == 5, out
+    assert re.search(line, legacy("--load-file=run", "--test-only=1"))
 
 
 def test_it_is_there_already(place: Path, legacy: Command) -> None:

@@ -102,7 +102,7 @@ def test(
     if as_json:
         print_json(test_record(run, result))
     else:
-        show_test(screen, result)
+        show_test(screen, result, loaded.classes)
 
 
 @commands.command(short_help="Say what a trained net sees in images.")

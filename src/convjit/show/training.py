@@ -6,7 +6,7 @@ import time
 
 from convjit.graph import counts
 from convjit.runtime import Executor
-from convjit.show.console import Bar, Screen, count, duration, megabytes, percent
+from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, percent
 from convjit.show.net import Memory, show_layers, show_memory
 from convjit.train.job import Job, Notes
 from convjit.train.session import Session
@@ -93,6 +93,8 @@ class TrainingView(Watcher):
         text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
         if report.test_error is not None:
             text += f"  test {percent(report.test_error):>7}"
+        for name, shares in report.test_rates.items():
+            text += f"  {name} {percent(mean_share(shares)):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
         text += f"  {images / max(training, 1e-9):,.0f} images/s  {now - self._epoch_began:.1f} s"
         self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))

@@ -29,7 +29,7 @@ from convjit.train.record import run_record
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session, mean_of
 from convjit.train.signals import Stop
-from convjit.train.sums import Sums
+from convjit.train.sums import CostSums, Sums
 from convjit.train.watch import Report, Result, Watcher
 
 __all__ = ["Trainer"]
@@ -51,7 +51,7 @@ class Trainer:
     ) -> None:
         self.job, self._watcher, self._between = job, watcher or Watcher(), seconds_between_checkpoints
         self._clock, self._position = Clock(), Position()
-        self._tested: Sums | None = None
+        self._tested: CostSums | None = None
         self._watcher.planned(job)
         mean, axes = self._preprocessing()
         self.session = Session(job.net, job.batch, mean, axes=axes, threads=threads, progress=self._watcher.compiling)
@@ -197,15 +197,7 @@ class Trainer:
             tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
             if tested is None:
                 return
-        report = Report(
-            position.step,
-            round(position.step / job.steps_per_epoch, 4),
-            position.interval.mean_loss,
-            position.interval.mean_error,
-            round(self._clock.rate(), 1),
-            tested.mean_loss if tested else None,
-            tested.mean_error if tested else None,
-        )
+        report = Report.of(position, position.step / job.steps_per_epoch, self._clock.rate(), tested)
         folder.append_metrics(report.record())
         self._watcher.report(report, position.epoch)
         self._tested = tested
@@ -246,7 +238,7 @@ class Trainer:
         )
 
     def _result(self, folder: RunFolder, stop: Stop) -> Result:
-        clock, position, tested = self._clock, self._position, self._tested
+        clock, position, tested = self._clock, self._position, self._tested.main if self._tested else None
         return Result(
             folder.path,
             position.step,
