@@ -261,7 +261,6 @@ def test_what_is_gone_on_with_asks_for_nothing(place: Path, legacy: Command) -> 
     hostile = {
         "allow-code": "1",
         "test-out": "mark",
-        "logreg-name": "x",
         "test-only": "1",
         "save-path": "mark",
         "mini": "x",

@@ -16,7 +16,7 @@ import convjit
 from convjit.cfg import parse_net
 from convjit.cli import main
 from convjit.data import Images
-from convjit.errors import ConfigError
+from convjit.errors import ConfigError, UsageError
 from convjit.train.evaluate import Run
 from convjit.train.sums import CostSums
 from convjit.train.watch import Result
@@ -126,3 +126,17 @@ def test_the_commands_print_them(
     assert re.search(rf"class +precision +recall\n(?:[012] +{share} +{share} *\n){{3}}mean +{share} +{share}", out), out
     assert main(["test", "run", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["recall"]) == 3
+
+
+def test_the_cost_that_views_are_for(two: Result, detector: Result, tmp_path: Path) -> None:
+    with convjit.load(two.run) as run:
+        parent, child = (run.test_costs(tiny_data().test, views=9, cost=name).means() for name in ("", "child"))
+        assert list(child) == ["child"] and 0 < child["child"][0] < parent["logprob"][0]
+        with pytest.raises(UsageError, match=r"there is no layer 'childd' \(did you mean 'child'\?\)"):
+            run.test_costs(tiny_data().test, views=9, cost="childd")
+    with convjit.load(detector.run) as run, pytest.raises(UsageError, match=r"'dce' is of type cost\.dce"):
+        run.test(tiny_data(), views=10)
+    # It is said before anything is compiled, not at the first test.
+    params = DETECTOR_PARAMS.replace("[recipe]", "[recipe]\nviews=9")
+    with pytest.raises(UsageError, match=r"averaged for a cost\.logreg: 'dce' is of type cost\.dce"):
+        train_tiny(tmp_path, net=write_net(tmp_path, DETECTOR, params))

@@ -116,6 +116,8 @@ class _Builder:
         params = self._params.get(section.name)
         if params is None and kind.needs_parameters:
             found = f"type {kind.kind} needs a section [{section.name}] in the parameter file {self._origins[1]}"
+            if not self._params:
+                found += ", which is empty or not there; --params names another"
             raise ConfigError(found, where=section.where, layer=section.name)
         options = {option.key.lower(): option for option in kind.options().values()}
         values = self._values(section, "net", options, kind.ignored)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convjit.errors import ConfigError, near
-from convjit.layers import Cost, Data, Inner, Layer, Learned, NeuronLayer, Softmax, WeightLayer
+from convjit.errors import ConfigError, UsageError, near
+from convjit.layers import Cost, Data, Inner, Layer, Learned, Logreg, NeuronLayer, Softmax, WeightLayer
 from convjit.layers.data import LABELS
+from convjit.layers.values import shown
 from convjit.ops.base import Maps
 
 __all__ = ["Net", "Node"]
@@ -230,6 +231,19 @@ class Net:
             todo += [source for source in self.nodes[name].layer.inputs if source not in seen]
             seen.update(self.nodes[name].layer.inputs)
         return ""
+
+    def logreg(self, name: str = "") -> tuple[Logreg, ...]:
+        """A cost of probabilities, by default the main cost, with its children; UsageError if it is none."""
+        chosen = name or next(iter(self.reported))
+        node = self.nodes.get(chosen)
+        if node is None or not isinstance(node.layer, Logreg):
+            known = [cost.name for cost in self.costs if isinstance(cost, Logreg)]
+            found = (
+                f"'{shown(chosen)}' is of type {node.layer.kind}" if node else f"there is no layer '{shown(chosen)}'"
+            )
+            there = f"; there are {', '.join(known)}" if known else ""
+            raise UsageError(f"probabilities are averaged for a cost.logreg: {found}{near(chosen, known)}{there}")
+        return tuple(cost for cost in self._family(node.layer) if isinstance(cost, Logreg))
 
     def _family(self, cost: Cost) -> tuple[Cost, ...]:
         """A cost and the children below it."""

@@ -117,7 +117,7 @@ def _look(original: Original, before: RunFolder | OriginalCheckpoint | None, scr
                 screen.line(f"wrote {', '.join(shown(file) for file in files)}")
             if out := original.text("test-out"):
                 path = Path(out) if out.endswith(".npz") else Path(out) / "predictions.npz"
-                write_predictions(run, dataset, path, views=views_of(original))
+                write_predictions(run, dataset, path, views=views_of(original), cost=original.text("logreg-name"))
                 screen.line(f"wrote {shown(path)}")
             if original.flag("test-only"):
                 _test(original, run, dataset.test, screen)
@@ -130,7 +130,7 @@ def _test(original: Original, run: Run, images: Images, screen: Screen) -> None:
     for number, size in enumerate(images.parts or (len(images),), first):
         some = Images(images.pixels[start : start + size], images.labels[start : start + size])
         start += size
-        costs = run.test_costs(some, views=views_of(original))
+        costs = run.test_costs(some, views=views_of(original), cost=original.text("logreg-name"))
         whole = whole + costs if whole else costs
         screen.line(f"batch {number}: {cost_line(costs, original.program, run.classes)}")
     assert whole is not None

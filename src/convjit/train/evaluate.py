@@ -117,9 +117,9 @@ class Run:
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         return TestResult(self.state.step, costs.images, costs.main.mean_loss, costs.main.mean_error, costs.class_rates)
 
-    def test_costs(self, images: Images, *, views: int = 1) -> CostSums:
-        """What every cost comes to over some images."""
-        found = self._ready("test" if views == 1 else "predict").test(images, views=views)
+    def test_costs(self, images: Images, *, views: int = 1, cost: str = "") -> CostSums:
+        """What every cost comes to over some images; of several views the one named, by default the main one."""
+        found = self._ready("test" if views == 1 else "predict").test(images, views=views, cost=cost)
         assert found is not None
         return found
 
@@ -139,9 +139,10 @@ class Run:
         session = self._ready("predict", () if layer in self.net.outputs else (layer,))
         return session.rows(layer, images)
 
-    def mean_rows(self, images: Images, views: int) -> NDArray[np.float64]:
-        """Probabilities [N, classes], the mean of those of several views."""
-        mean = self._ready("predict").mean_rows(self.net.outputs[0], images, views)
+    def mean_rows(self, images: Images, views: int, cost: str = "") -> NDArray[np.float64]:
+        """Probabilities [N, classes], the mean over several views: the net's first ones, or those of a cost.logreg."""
+        layer = self.net.logreg(cost)[0].inputs[1] if cost else self.net.outputs[0]
+        mean = self._ready("predict").mean_rows(layer, images, views)
         assert mean is not None
         return mean
 

@@ -53,11 +53,14 @@ def write_features(run: Run, layer: str, dataset: Dataset, out: Path, *, split: 
     return [*files, out / "features.json"]
 
 
-def write_predictions(run: Run, dataset: Dataset, out: Path, *, views: int = 1) -> None:
-    """The probabilities of the test images, as `data` [cases, classes] with `labels`, in an .npz file."""
+def write_predictions(run: Run, dataset: Dataset, out: Path, *, views: int = 1, cost: str = "") -> None:
+    """The probabilities of the test images, as `data` [cases, classes] with `labels`, in an .npz file.
+
+    They are the net's first, or those of the cost.logreg named.
+    """
     if out.suffix != ".npz":
         raise UsageError(f"{shown(out)}: predictions are written as .npz; choose such a name")
-    _write_npz(out, run.mean_rows(dataset.test, views).astype(np.float32), dataset.test.labels)
+    _write_npz(out, run.mean_rows(dataset.test, views, cost).astype(np.float32), dataset.test.labels)
 
 
 def _write_npz(path: Path, data: NDArray[np.float32], labels: NDArray[np.int32]) -> None:

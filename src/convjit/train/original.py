@@ -8,11 +8,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
+from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net, read
 from convjit.data import Dataset, join_place
 from convjit.data.stream import shown
 from convjit.errors import ConfigError, RunError, UsageError
 from convjit.graph import Net
+from convjit.layers.data import TARGETS
 from convjit.train.checkpoint import newest
 from convjit.train.job import Job, Notes, new_job, open_data, resumed_job
 from convjit.train.original_checkpoint import OriginalCheckpoint, find_original, read_original_checkpoint
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _KEPT = "original.json"
+_DUMMY_CLASSES = 10
 
 
 def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoint | None]:
@@ -118,8 +120,9 @@ def views_of(original: Original) -> int:
 
 def testing_of(original: Original) -> Testing:
     """How often to test, and on what."""
+    cost = original.text("logreg-name")
     first = original.range("train-range").first if original.text("train-range") else 1
-    return Testing(max(original.count("test-freq"), 1), original.flag("test-one"), views_of(original), first)
+    return Testing(max(original.count("test-freq"), 1), original.flag("test-one"), views_of(original), first, cost)
 
 
 def _texts(original: Original) -> NetTexts:
@@ -227,17 +230,29 @@ def keep_options(original: Original, folder: RunFolder) -> None:
     folder.write_text(_KEPT, json.dumps(chosen, indent=2) + "\n")
 
 
+def _has_targets(texts: NetTexts) -> bool:
+    """Whether a net asks for targets of the classes, whose number then has to be known."""
+    sections = read(texts.definition, texts.origins[0]).values()
+    return any("dataidx" in one.entries and one.entries["dataidx"].value == str(TARGETS) for one in sections)
+
+
 def checked_net(original: Original, notes: Notes) -> Net:
     """The net whose gradients --check-grads looks at; a dummy provider says how large its images are."""
     texts = _texts(original)
     provider, size = original.provider
     shape: tuple[int, ...] | None = None
+    classes: int | None = None
     if size:
         channels = next((c for c in (3, 1) if size % c == 0 and math.isqrt(size // c) ** 2 * c == size), 0)
         shape = (channels, math.isqrt(size // channels), math.isqrt(size // channels)) if channels else (size, 1, 1)
+        # Of the labels only what is asked for matters; targets are as many as the original's dummies had.
+        classes = _DUMMY_CLASSES if _has_targets(texts) else None
     elif original.text("data-path") and provider not in ("dummy-cn", "dummy-lr"):
-        shape = data_of(original, notes, testing=True)[0].shape
-    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, image=shape, lenient=True)
+        dataset, _ = data_of(original, notes, testing=True)
+        shape, classes = dataset.shape, len(dataset.classes)
+    loaded = parse_net(
+        texts.definition, texts.parameters, origins=texts.origins, image=shape, classes=classes, lenient=True
+    )
     for warning in loaded.warnings:
         notes.warn(warning)
     return loaded.net

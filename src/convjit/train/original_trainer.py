@@ -42,6 +42,8 @@ class Testing:
     views: int = 1
     first: int = 1
     """Number of the first training batch."""
+    cost: str = ""
+    """Of several views: the cost that is worked out, by default the net's main one."""
 
 
 class OriginalWatcher(Watcher):
@@ -58,7 +60,7 @@ class OriginalTrainer(Trainer):
     """A trainer whose steps follow the data batches; the recipe says order=batches."""
 
     def __init__(self, job: Job, testing: Testing, *, threads: int | None, watcher: OriginalWatcher) -> None:
-        super().__init__(job, threads=threads, watcher=watcher)
+        super().__init__(job, threads=threads, watcher=watcher, cost=testing.cost)
         self._testing, self._told = testing, watcher
         self._costs: CostSums | None = None
 
@@ -94,7 +96,7 @@ class OriginalTrainer(Trainer):
         found: CostSums | None = None
         if test:
             began = time.monotonic()
-            found = self.session.test(self._test_images(done), stop.asked, views=self._testing.views)
+            found = self.session.test(self._test_images(done), stop.asked, views=self._testing.views, cost=self._cost)
             if found is None:
                 return
         self._note(folder, epoch + 1, part, found)

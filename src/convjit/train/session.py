@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convjit import random
 from convjit.data import Batch, Dataset, Images, centre_batches, view_batches, views
-from convjit.errors import RunError, UsageError
+from convjit.errors import RunError
 from convjit.graph import Net, Recipe, lower
 from convjit.graph.lower import Mode
 from convjit.layers import Learned, Logreg
@@ -115,13 +115,15 @@ class Session:
         tints: NDArray[np.float32] = (self.net.colour_noise * drawn @ self.axes).astype(np.float32)
         return tints
 
-    def test(self, images: Images, stop: Callable[[], bool] | None = None, *, views: int = 1) -> CostSums | None:
+    def test(
+        self, images: Images, stop: Callable[[], bool] | None = None, *, views: int = 1, cost: str = ""
+    ) -> CostSums | None:
         """What the costs come to over images; None if `stop` said so in between.
 
-        Of several views the probabilities are averaged, then the main cost is worked out, and no other.
+        Of several views the probabilities are averaged, then one cost is worked out: the one named, or the main one.
         """
         if views > 1:
-            return self._view_costs(images, views, stop)
+            return self._view_costs(images, views, self.net.logreg(cost), stop)
         executor = self.executor("test")
         found: CostSums | None = None
         for batch in centre_batches(images, self.batch, self._crop):
@@ -131,19 +133,17 @@ class Session:
             found = found + sums if found else sums
         return found
 
-    def _view_costs(self, images: Images, count: int, stop: Callable[[], bool] | None) -> CostSums | None:
-        """The main cost from the mean probabilities of several views."""
-        main, family = next(iter(self.net.reported.items()))
-        total = np.zeros(0)
+    def _view_costs(
+        self, images: Images, count: int, family: Sequence[Logreg], stop: Callable[[], bool] | None
+    ) -> CostSums | None:
+        """A cost and its children from the mean probabilities of several views."""
+        found: list[NDArray[np.float64]] = []
         for cost in family:
-            if not isinstance(cost, Logreg):
-                raise UsageError(f"several views are for nets whose first cost is cost.logreg; '{main}' is {cost.kind}")
-            mean = self.mean_rows(self.net.nodes[cost.name].layer.inputs[1], images, count, stop)
+            mean = self.mean_rows(cost.inputs[1], images, count, stop)
             if mean is None:
                 return None
-            costs = cost.measure(mean, images.labels).sum(0)
-            total = total + costs if len(total) else costs
-        return CostSums((family[0],), (tuple(total.tolist()),), len(images))
+            found.append(cost.measure(mean, images.labels).sum(0))
+        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images))
 
     def mean_rows(
         self, layer: str, images: Images, count: int, stop: Callable[[], bool] | None = None

@@ -39,7 +39,10 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Trainer:
-    """Carries out one job. Compiling happens when it is made; use it as a context manager, or close it."""
+    """Carries out one job. Compiling happens when it is made; use it as a context manager, or close it.
+
+    Tests from several views work out the cost.logreg called `cost`, by default the net's main cost.
+    """
 
     def __init__(
         self,
@@ -47,9 +50,13 @@ class Trainer:
         *,
         threads: int | None = None,
         watcher: Watcher | None = None,
+        cost: str = "",
         seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
     ) -> None:
         self.job, self._watcher, self._between = job, watcher or Watcher(), seconds_between_checkpoints
+        self._cost = cost
+        if job.recipe.views > 1:
+            job.net.logreg(cost)
         self._clock, self._position = Clock(), Position()
         self._tested: CostSums | None = None
         self._watcher.planned(job)
@@ -106,7 +113,9 @@ class Trainer:
                 self._loop(folder, feeder, stop)
                 if not stop.asked() and self._tested is None:
                     # A finished run that was resumed.
-                    self._tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
+                    self._tested = self.session.test(
+                        job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost
+                    )
         finally:
             self._watcher.ended()
         return self._result(folder, stop)
@@ -194,7 +203,7 @@ class Trainer:
         tested = None
         if in_epoch == 0 and (epoch % job.recipe.test_every == 0 or position.step == job.steps):
             self._watcher.testing()
-            tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
+            tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost)
             if tested is None:
                 return
         report = Report.of(position, position.step / job.steps_per_epoch, self._clock.rate(), tested)
