@@ -164,7 +164,8 @@ ERRORS = [
         P,
         "image=3x8x8",
         "crop=4",
-        "params.cfg: the size of the images is not known: give the data, or say image=CxHxW in a section [recipe]",
+        "params.cfg: the size of the images is not known: "
+        "say image=CxHxW in a section [recipe], or --set recipe.image=CxHxW",
     ),
     (P, "classes=10", "classes=10\ncrop=9", "params.cfg:4: crop=9x9: must fit into the image of 3x8x8"),
     (P, "classes=10", "clases=10", "params.cfg:3: layer 'recipe': unknown key 'clases' (did you mean 'classes'?)"),

@@ -193,6 +193,22 @@ def test_surgery(place: Path, legacy: Command) -> None:
     assert "conv-to-local" not in (place / "new" / "original.json").read_text()
 
 
+def test_surgery_needs_no_initial_weights(place: Path, legacy: Command) -> None:
+    """The function that made them may be gone, and is not allowed to run again."""
+    (place / "layers.cfg").write_text(NET.replace("initW=0.05\n", "initW=0.05\ninitWFunc=mine.make()\n"))
+    place.chmod(0o700)
+    mine = place / "mine.py"
+    mine.write_text("import numpy\ndef make(name, index, shape, params):\n    return numpy.full(shape, 0.25)\n")
+    mine.chmod(0o600)
+    out = legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2", code=1)
+    assert "initWFunc=mine.make()" in out and "--allow-code" in out and not (place / "run").exists()
+    legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2", "--allow-code=1")
+    mine.unlink()
+    legacy("--load-file=run", "--conv-to-local=conv1", "--save-file=new", "--epochs=2")
+    with convjit.load(place / "new") as run:
+        assert dict(run.checkpoint.arrays())["fc3.weights"].mean() == pytest.approx(0.25, abs=0.05)
+
+
 def test_an_old_checkpoint_goes_on(place: Path, legacy: Command) -> None:
     rng = np.random.default_rng(0)
 

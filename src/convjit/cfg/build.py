@@ -90,8 +90,9 @@ class _Builder:
         if not self._sections:
             raise ConfigError("no layers in the file", where=self._origins[0])
         if not recipe.image:
-            found = "the size of the images is not known: give the data, or say image=CxHxW in a section [recipe]"
-            raise ConfigError(found, where=self._origins[1])
+            found = "the size of the images is not known"
+            way = "say image=CxHxW in a section [recipe], or --set recipe.image=CxHxW"
+            raise ConfigError(f"{found}: {way}", where=self._origins[1])
         net = self._located(
             lambda: Net(
                 layers,

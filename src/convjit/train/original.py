@@ -203,8 +203,7 @@ def operated(original: Original, folder: RunFolder, job: Job, out: Path) -> RunF
     parameters = parameter_text(net, job.recipe)
     fresh = replace(job, net=net, definition=definition_text(net), parameters=parameters, start=None)
     check_new(out)
-    with Trainer(fresh, threads=original.count("threads") or None) as trainer:
-        trainer.adopt(arrays, step)
+    with Trainer(fresh, threads=original.count("threads") or None, adopted=(arrays, step)) as trainer:
         made = RunFolder.create(out, fresh.name)
         with made.lock():
             trainer.begin(made)
