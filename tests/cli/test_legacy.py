@@ -176,7 +176,7 @@ def test_looking_without_training(place: Path, legacy: Command) -> None:
         found = run.test()
     assert whole and float(whole[1]) == pytest.approx(found.loss, abs=1e-6)
     out = legacy("-f", "run", "--test-only=1", "--write-features=fc3", "--feature-path=out", "--test-range=4-5")
-    with np.load(place / "out" / "features-2.npz") as written:
+    with np.load(place / "out" / "features-5.npz") as written:
         assert written["data"].shape == (40, 3)
     legacy("-f", "run", "--test-out=preds", "--logreg-name=logprob", "--multiview-test=1", "--test-range=4")
     with np.load(place / "preds" / "predictions.npz") as written:

@@ -113,7 +113,8 @@ def _look(original: Original, before: RunFolder | OriginalCheckpoint | None, scr
             run.open_data(dataset)
             bar.close()
             if layer := original.text("write-features"):
-                files = write_features(run, layer, dataset, Path(original.text("feature-path")))
+                first = original.range("test-range").first
+                files = write_features(run, layer, dataset, Path(original.text("feature-path")), first=first)
                 screen.line(f"wrote {', '.join(shown(file) for file in files)}")
             if out := original.text("test-out"):
                 path = Path(out) if out.endswith(".npz") else Path(out) / "predictions.npz"

@@ -25,14 +25,19 @@ from convjit.train.evaluate import Run
 __all__ = ["write_features", "write_predictions"]
 
 
-def write_features(run: Run, layer: str, dataset: Dataset, out: Path, *, split: str = "test") -> list[Path]:
-    """The outputs of a layer for the images of a split, in files in a folder. RunError if they cannot be written."""
+def write_features(
+    run: Run, layer: str, dataset: Dataset, out: Path, *, split: str = "test", first: int = 1
+) -> list[Path]:
+    """The outputs of a layer for the images of a split, in files in a folder. RunError if they cannot be written.
+
+    Of several data batches each has its files, which are numbered from `first` on.
+    """
     if split not in ("train", "test"):
         raise UsageError(f"'{shown(split)}' is no split; there are train and test")
     images = dataset.train if split == "train" else dataset.test
     parts = images.parts if len(images.parts) > 1 else (len(images),)
     files, start = [], 0
-    for number, size in enumerate(parts, 1):
+    for number, size in enumerate(parts, first):
         some = Images(images.pixels[start : start + size], images.labels[start : start + size])
         start += size
         data = np.array(list(run.rows(layer, some)))
