@@ -347,3 +347,20 @@ def test_the_seed_of_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fewer_batches_are_a_new_run(place: Path, legacy: Command) -> None:
     legacy(*BASE, "--save-file=run", "--epochs=2", "--compat=cc1")
     assert "not with fewer" in legacy("--load-file=run", "--train-range=1-2", "--epochs=4", code=2)
+
+
+def test_what_is_fixed_when_a_run_begins(place: Path, legacy: Command) -> None:
+    legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2")
+    found = legacy("--load-file=run", "--mini=32", "--epochs=2", code=2)
+    assert found == "error: --mini=32: was 16 when the run began, and cannot change within it\n"
+    assert "--crop-border=2: was 1" in legacy("--load-file=run", "--crop-border=2", "--epochs=2", code=2)
+    assert "--inner-size=4: was 0" in legacy("--load-file=run", "--inner-size=4", "--epochs=2", "--compat=cc2", code=2)
+    assert len(lines(legacy("--load-file=run", "--mini=16", "--crop-border=1", "--epochs=2"))) == 3
+
+
+def test_a_checkpoint_stands_for_its_run(place: Path, legacy: Command) -> None:
+    legacy(*BASE, "--save-file=run", "--epochs=1", "--test-freq=1", "--compat=cc1")
+    old, new = sorted((place / "run" / "checkpoints").iterdir())
+    assert f"newest checkpoint, which is {new.name}" in legacy(f"--load-file={old}", "--epochs=2", code=2)
+    assert len(lines(legacy(f"--load-file={new}", "--epochs=2"))) == 3
+    assert "Test output" in legacy(f"--load-file={new.parent}", "--test-only=1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from convjit.train.checkpoint import newest
 from convjit.train.job import Job, Notes, new_job, open_data, resumed_job
 from convjit.train.original_checkpoint import OriginalCheckpoint, find_original, read_original_checkpoint
 from convjit.train.original_import import ORDER, import_run
-from convjit.train.original_options import RESTORED, Original, restored
+from convjit.train.original_options import OPTIONS, RESTORED, Original, restored
 from convjit.train.original_trainer import Testing
 from convjit.train.run_folder import RunFolder, check_new
 from convjit.train.surgery import conv_to_local, unshare_weights
@@ -40,6 +41,7 @@ __all__ = [
 
 _KEPT = "original.json"
 _DUMMY_CLASSES = 10
+_FIXED = tuple(name for name, option in OPTIONS.items() if option.once and option.kind in ("count", "number"))
 
 
 def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoint | None]:
@@ -48,13 +50,13 @@ def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoin
     path = Path(where)
     if not where or (not original.text("load-file") and not (path.exists() and any(path.iterdir()))):
         return original, None
-    if path.is_dir() and not (path / "run.json").is_file() and (path.parent / "run.json").is_file():
-        path = path.parent  # the folder of checkpoints in a run
+    path = _run_of(path)
     if (path / "run.json").is_file():
         folder = RunFolder.open(path)
         kept = _options(folder)
         # Which program it was is not told by an option such as --load-file.
         program = original.program if "compat" in original.given else kept.get("compat", original.program)
+        _check_fixed(original, kept)
         return Original(program, original.given, kept), folder
     found = find_original(path)
     if found is None:
@@ -63,6 +65,25 @@ def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoin
     named = {name.replace("_", "-"): value for name, value in checkpoint.options.items()}
     program = original.program if "compat" in original.given else checkpoint.program
     return Original(program, original.given, restored(named)), checkpoint
+
+
+def _run_of(path: Path) -> Path:
+    """The run that a folder of checkpoints or its newest checkpoint is of; other paths as they are."""
+    if path.is_file() and (path.parent.parent / "run.json").is_file():
+        latest = newest(path.parent, lambda text: None).path
+        if latest.name != path.name:
+            raise UsageError(f"{shown(path)}: a run goes on from its newest checkpoint, which is {latest.name}")
+        return path.parent.parent
+    checkpoints = path.is_dir() and not (path / "run.json").is_file() and (path.parent / "run.json").is_file()
+    return path.parent if checkpoints else path
+
+
+def _check_fixed(original: Original, kept: Mapping[str, str]) -> None:
+    """UsageError for an option that has another value than when the run began, and cannot change since."""
+    for name in _FIXED:
+        if name in original.given and name in kept and float(original.given[name]) != float(kept[name]):
+            found = f"--{name}={original.given[name]}: was {kept[name]} when the run began"
+            raise UsageError(f"{found}, and cannot change within it")
 
 
 def _options(folder: RunFolder) -> dict[str, str]:
@@ -224,7 +245,8 @@ def new_folder(original: Original, beside: Path | None = None) -> Path:
 
 def keep_options(original: Original, folder: RunFolder) -> None:
     """Note the options in the run's folder, so that a resumed one needs none."""
-    kept = {**original.kept, **original.given, "compat": original.program}
+    fixed = {name: original.text(name) for name in _FIXED}
+    kept = {**fixed, **original.kept, **original.given, "compat": original.program}
     chosen = {name: value for name, value in kept.items() if name in RESTORED}
     folder.write_text(_KEPT, json.dumps(chosen, indent=2) + "\n")
 
