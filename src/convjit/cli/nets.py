@@ -16,6 +16,7 @@ from convjit.cli.shared import (
     load,
     net_option,
     params_option,
+    set_option,
     threads_option,
 )
 
@@ -25,17 +26,26 @@ __all__ = ["bench", "check_grads", "net"]
 @commands.command(short_help="Show a net: layers, shapes, operations, memory.")
 @net_option
 @params_option
+@set_option
 @lenient_option
 @batch_option
 @click.option("--program", is_flag=True, help="Print the launches of a training step.")
 @json_option
-def net(net: str, params: str | None, lenient: bool, batch: int | None, program: bool, as_json: bool) -> None:
+def net(
+    net: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    lenient: bool,
+    batch: int | None,
+    program: bool,
+    as_json: bool,
+) -> None:
     """Show a net: layers, shapes, parameters, operations, and the memory that training it will take."""
     from convjit.show.net import NetView, show_layers, show_memory
     from convjit.show.results import print_json
 
     with display(as_json) as (screen, _):
-        found, recipe = load(net, params, screen, lenient=lenient)
+        found, recipe = load(net, params, overrides, screen, lenient=lenient)
         view = NetView.of(found, batch or recipe.minibatch)
         if as_json:
             print_json(view.record() | ({"program": view.program.text()} if program else {}))
@@ -49,6 +59,7 @@ def net(net: str, params: str | None, lenient: bool, batch: int | None, program:
 @commands.command(short_help="Measure a training step and each of its launches.")
 @net_option
 @params_option
+@set_option
 @lenient_option
 @batch_option
 @threads_option
@@ -58,6 +69,7 @@ def net(net: str, params: str | None, lenient: bool, batch: int | None, program:
 def bench(
     net: str,
     params: str | None,
+    overrides: tuple[str, ...],
     lenient: bool,
     batch: int | None,
     threads: int | None,
@@ -76,7 +88,7 @@ def bench(
 
     before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
-        found, recipe = load(net, params, screen, lenient=lenient)
+        found, recipe = load(net, params, overrides, screen, lenient=lenient)
         result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
@@ -89,14 +101,15 @@ def bench(
 @commands.command("check-grads", short_help="Check every gradient of a net.")
 @net_option
 @params_option
+@set_option
 @lenient_option
-def check_grads(net: str, params: str | None, lenient: bool) -> int:
+def check_grads(net: str, params: str | None, overrides: tuple[str, ...], lenient: bool) -> int:
     """Compare every gradient with differences, in double precision. The exit code is 1 if one is wrong."""
     from convjit.show.results import show_check
     from convjit.train.gradient_check import check_gradients
 
     with display(False) as (screen, bar):
-        found, _ = load(net, params, screen, lenient=lenient)
+        found, _ = load(net, params, overrides, screen, lenient=lenient)
         checked = count(1)
         arrays = len(found.learned()) + 1
         result = check_gradients(

@@ -191,9 +191,14 @@ class Executor:
         """Set a buffer from its logical array."""
         to_lanes(logical, self._arrays[name], self.program.buffers()[name])
 
+    @property
+    def kernel_bytes(self) -> int:
+        """Room that kernels need beside the buffers: every thread's scratch, and the workspace."""
+        return self.workspace_bytes + self.scratch_bytes * self.threads
+
     def memory_bytes(self) -> int:
         """Everything that this executor and its store hold for the program."""
-        return self.plan.total + self.workspace_bytes + self.scratch_bytes * self.threads
+        return self.plan.total + self.kernel_bytes
 
     def close(self) -> None:
         """End the threads."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from convjit.data.stream import shown
-from convjit.show.console import Screen, percent
+from convjit.show.console import Screen, mean_share, percent
 from convjit.train.evaluate import Prediction, TestResult
 from convjit.train.gradient_check import ArrayCheck, GradientCheck
+from convjit.train.sums import listed
 
 __all__ = [
     "prediction_record",
@@ -51,13 +53,21 @@ def _verdict(one: ArrayCheck) -> str:
 def test_record(run: str, result: TestResult) -> dict[str, Any]:
     """A test for machines; the error is 0 to 1."""
     found = {"run": run, "step": result.step, "images": result.images}
-    return {**found, "test_error": result.error, "test_loss": result.loss}
+    shares = {name: listed(rates) for name, rates in result.rates.items()}
+    return {**found, "test_error": result.error, "test_loss": result.loss, **shares}
 
 
-def show_test(screen: Screen, result: TestResult) -> None:
-    """A test."""
+def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> None:
+    """A test; of detectors with what they are worth for every class."""
     trained = f"{result.images:,} images, after {result.step:,} steps of training"
     screen.line(f"test error {percent(result.error)}, loss {result.loss:.4f} ({trained})")
+    if not result.rates:
+        return
+    table = screen.table("class", *(f">{name}" for name in result.rates))
+    for label, *shares in zip(classes, *result.rates.values(), strict=False):
+        table.add_row(shown(label), *map(percent, shares))
+    table.add_row("mean", *(percent(mean_share(shares)) for shares in result.rates.values()))
+    screen.show(table)
 
 
 def prediction_record(found: Prediction) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from convjit.graph import counts
-from convjit.runtime import Executor
-from convjit.show.console import Bar, Screen, count, duration, megabytes, percent
+from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, percent
 from convjit.show.net import Memory, show_layers, show_memory
 from convjit.train.job import Job, Notes
 from convjit.train.session import Session
@@ -55,9 +54,9 @@ class TrainingView(Watcher):
         assert job is not None
         train, test = session.executor("train"), session.executor("test")
         images = sum(part.pixels.nbytes for part in (job.dataset.train, job.dataset.test))
-        testing = test.plan.arena + test.plan.transfer + _scratch(test)
+        testing = test.plan.arena + test.plan.transfer + test.kernel_bytes
         others = f"; testing {megabytes(testing)}, images {megabytes(images)}"
-        show_memory(self._screen, Memory.of(train.plan, _scratch(train)), job.batch, others=others)
+        show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
         self._first, self._total = step, job.steps
@@ -93,6 +92,8 @@ class TrainingView(Watcher):
         text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
         if report.test_error is not None:
             text += f"  test {percent(report.test_error):>7}"
+        for name, shares in report.test_rates.items():
+            text += f"  {name} {percent(mean_share(shares)):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
         text += f"  {images / max(training, 1e-9):,.0f} images/s  {now - self._epoch_began:.1f} s"
         self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))
@@ -100,10 +101,6 @@ class TrainingView(Watcher):
 
     def ended(self) -> None:
         self._bar.close()
-
-
-def _scratch(executor: Executor) -> int:
-    return executor.scratch_bytes * executor.threads
 
 
 def show_result(screen: Screen, result: Result) -> None:

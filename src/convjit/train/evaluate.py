@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -25,18 +25,23 @@ from convjit.train.checkpoint import load as load_checkpoint
 from convjit.train.job import Notes, check_data, open_data
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import CompileProgress, Session
+from convjit.train.sums import CostSums
 
 __all__ = ["Prediction", "Run", "TestResult", "fit_image", "read_image"]
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on."""
+    """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on.
+
+    `rates` are shares for every class, such as "precision", of the net's first cost.dce; nan where there is none.
+    """
 
     step: int
     images: int
     loss: float
     error: float
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,14 +114,12 @@ class Run:
 
     def test(self, data: str | os.PathLike[str] | Dataset | None = None, *, views: int | None = None) -> TestResult:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
-        images, views = self.open_data(data).test, views or self.recipe.views
-        sums = self._ready("test" if views == 1 else "predict").test(images, views=views)
-        assert sums is not None
-        return TestResult(self.state.step, sums.images, sums.mean_loss, sums.mean_error)
+        costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
+        return TestResult(self.state.step, costs.images, costs.main.mean_loss, costs.main.mean_error, costs.class_rates)
 
-    def test_costs(self, images: Images, *, views: int = 1) -> dict[str, tuple[float, ...]]:
-        """Totals of every cost over some images, by the cost's name."""
-        found = self._ready("test" if views == 1 else "predict").test_costs(images, views=views)
+    def test_costs(self, images: Images, *, views: int = 1, cost: str = "") -> CostSums:
+        """What every cost comes to over some images; of several views the one named, by default the main one."""
+        found = self._ready("test" if views == 1 else "predict").test(images, views=views, cost=cost)
         assert found is not None
         return found
 
@@ -136,12 +139,11 @@ class Run:
         session = self._ready("predict", () if layer in self.net.outputs else (layer,))
         return session.rows(layer, images)
 
-    def mean_rows(self, images: Images, views: int) -> NDArray[np.float64]:
-        """Probabilities [N, classes], the mean of those of several views."""
-        session = self._ready("predict")
-        layer = self.net.outputs[0]
-        rows = [np.array(list(session.rows(layer, images, view))) for view in session.views(views)]
-        mean: NDArray[np.float64] = np.mean(rows, 0, float)
+    def mean_rows(self, images: Images, views: int, cost: str = "") -> NDArray[np.float64]:
+        """Probabilities [N, classes], the mean over several views: the net's first ones, or those of a cost.logreg."""
+        layer = self.net.logreg(cost)[0].inputs[1] if cost else self.net.outputs[0]
+        mean = self._ready("predict").mean_rows(layer, images, views)
+        assert mean is not None
         return mean
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
