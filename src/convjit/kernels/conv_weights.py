@@ -37,14 +37,22 @@ class WeightsTiling:
 
 
 def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
-    """The tiling for a shape: accumulators, a row of taps and one gradient fill the registers but one."""
-    spare = target.registers - 2
+    """The tiling for a shape: accumulators, the smaller side's operands and one of the other fill the registers but one.
+
+    Taps of a row share their pixels, so that with 16 registers two filters against all 5 taps of a row, 85 % of the
+    peak, beat four against 3 taps, 59 %.
+    """
+    few = 4 if target.registers >= 32 else 2
+
+    def fits(filters: int, wide: int) -> bool:
+        return filters * wide + min(filters, wide) + 1 < target.registers
+
     taps = next(
-        -(-s.size // parts) for parts in range(1, s.size + 1) if 4 * -(-s.size // parts) <= spare - 3 or parts == s.size
+        -(-s.size // parts) for parts in range(1, s.size + 1) if fits(few, -(-s.size // parts)) or parts == s.size
     )
     channels = max(1, min(s.group_channels, 4 // taps))
     wide = taps * channels
-    most = min(s.group_filters, 8, max(1, (spare - wide) // wide))
+    most = max(n for n in range(1, min(s.group_filters, 8) + 1) if n == 1 or fits(n, wide))
     # A size that divides the filters needs one piece of code instead of two.
     even = [n for n in range(most, most // 2, -1) if s.group_filters % n == 0]
     filters = even[0] if even else near_equal(s.group_filters, most)[0][0]
