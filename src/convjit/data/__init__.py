@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convjit.data.dataset import Dataset, Images, from_arrays
+from convjit.data.encoded import Encoded, FileImages
 from convjit.data.download import cifar10, fetch
 from convjit.data.feeder import Batch, Feeder, centre_batches, minibatches, view_batches, views
 from convjit.data.ranges import Range, join_place, open_place, split_place
@@ -13,7 +14,9 @@ from convjit.data.sources import open_dataset
 __all__ = [
     "Batch",
     "Dataset",
+    "Encoded",
     "Feeder",
+    "FileImages",
     "Images",
     "Progress",
     "Range",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convjit.data.encoded import Encoded
 from convjit.errors import DataError
 
 __all__ = ["MAX_BYTES", "Dataset", "Images", "build", "check_bytes", "from_arrays"]
