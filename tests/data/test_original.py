@@ -16,6 +16,7 @@ from original_files import Old, old_pickle, write_batches
 from convjit.data import open_dataset, open_place
 from convjit.data.original_pickle import StandIn, plain, unpickle_original
 from convjit.data.ranges import Range, join_place, split_place
+from convjit.data.statistics import colour_axes, mean_image
 from convjit.errors import DataError, UsageError
 
 Batches = dict[int, tuple[NDArray[np.uint8], list[int]]]
@@ -34,7 +35,7 @@ def test_the_last_batch_is_the_test(tmp_path: Path, protocol: int) -> None:
     assert np.array_equal(found.train.pixels, np.concatenate([made[1][0], made[2][0]]))
     assert found.train.labels.tolist() == made[1][1] + made[2][1] and np.array_equal(found.test.pixels, made[3][0])
     # The mean is the one that the set came with.
-    assert np.allclose(found.mean_image(), np.concatenate([pixels for pixels, _ in made.values()]).mean(0))
+    assert np.allclose(mean_image(found), np.concatenate([pixels for pixels, _ in made.values()]).mean(0))
 
 
 def test_validation_batches_from_1000_on(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_colours(tmp_path: Path) -> None:
     vectors = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
     pca = (np.array([[1.0], [2.0], [3.0]]), vectors)
     found = open_dataset(write_batches(tmp_path / "d", batches(1, 2), color_pca=pca))
-    assert found.colour_axes().tolist() == [[0, 1, 0], [2, 0, 0], [0, 0, 3]]
+    assert colour_axes(found).tolist() == [[0, 1, 0], [2, 0, 0], [0, 0, 3]]
 
 
 def test_wrong_files(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from PIL import Image
 from tiny_runs import kernels, tiny_data, train_tiny
 
 import convjit
+from convjit.data import Preprocessing
 from convjit.errors import DataError, RunError
-from convjit.train.evaluate import fit_image, read_image
+from convjit.train.evaluate import read_image
 from convjit.train.watch import Result
 
 __all__ = ["kernels"]
@@ -86,14 +87,15 @@ def test_other_data_are_refused(trained: Result) -> None:
     ("size", "mode", "shape"),
     [((8, 8), "L", (1, 8, 8)), ((80, 30), "RGB", (1, 8, 8)), ((5, 9), "RGB", (3, 8, 6)), ((1, 1), "L", (3, 4, 4))],
 )
-def test_any_image_is_made_to_fit(tmp_path: Path, size: tuple[int, int], mode: str, shape: tuple[int, ...]) -> None:
+def test_any_image_is_made_to_fit(tmp_path: Path, size: tuple[int, int], mode: str, shape: tuple[int, int, int]) -> None:
     Image.new(mode, size, "white").save(tmp_path / "image.png")
-    found = fit_image(read_image(tmp_path / "image.png"), shape)
+    found = read_image(tmp_path / "image.png", Preprocessing(shape))
     assert found.shape == shape and found.dtype == np.uint8 and found.min() == 255
 
 
-def test_the_centre_is_what_counts() -> None:
-    pixels = np.zeros((1, 10, 30), np.uint8)
-    pixels[:, :, 10:20] = 255
-    assert fit_image(pixels, (1, 10, 10)).min() == 255
-    assert fit_image(np.repeat(np.repeat(pixels, 4, 1), 4, 2), (1, 10, 10))[0, :, 1:-1].min() > 250
+def test_the_centre_is_what_counts(tmp_path: Path) -> None:
+    pixels = np.zeros((10, 30), np.uint8)
+    pixels[:, 10:20] = 255
+    for times, inner in ((1, slice(None)), (4, slice(1, -1))):
+        Image.fromarray(np.repeat(np.repeat(pixels, times, 0), times, 1)).save(tmp_path / "image.png")
+        assert read_image(tmp_path / "image.png", Preprocessing((1, 10, 10)))[0, :, inner].min() > 250

@@ -50,7 +50,7 @@ def test_views_are_the_mean_of_single_views(trained: Result, count: int) -> None
             seen = data.test.pixels[:, :, y : y + 7, x : x + 7]
             moved = np.zeros_like(data.test.pixels)
             moved[:, :, :7, :7] = seen
-            rows = session.rows("probs", Images(moved, data.test.labels), (0, 0, mirror))
+            rows = session.mean_rows("probs", Images(moved, data.test.labels), [(0, 0, mirror)])
             cut.append(np.array(list(rows), np.float64))
         mean = np.mean(cut, 0)
         found = run.test(data, views=count)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import settings
-from convjit.data.dataset import Dataset, Images, build
+from convjit.data.dataset import Dataset, Images, build, in_memory
 from convjit.data.source import Folder, Tar
 from convjit.errors import DataError
 
@@ -72,7 +72,7 @@ def store(key: str, dataset: Dataset) -> Dataset | None:
             new = Path(temporary) / key
             new.mkdir(mode=0o700)
             for split, part in (("train", dataset.train), ("test", dataset.test)):
-                np.save(new / f"{split}-pixels.npy", part.pixels)
+                np.save(new / f"{split}-pixels.npy", in_memory(part, "the cache").pixels)
                 np.save(new / f"{split}-labels.npy", part.labels)
             about = {"classes": dataset.classes, "skipped": dataset.skipped, "fingerprint": dataset.fingerprint}
             (new / "about.json").write_text(json.dumps(about), "utf-8")
