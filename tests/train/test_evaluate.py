@@ -87,7 +87,7 @@ def test_other_data_are_refused(trained: Result) -> None:
     ("size", "mode", "shape"),
     [((8, 8), "L", (1, 8, 8)), ((80, 30), "RGB", (1, 8, 8)), ((5, 9), "RGB", (3, 8, 6)), ((1, 1), "L", (3, 4, 4))],
 )
-def test_any_image_is_made_to_fit(tmp_path: Path, size: tuple[int, int], mode: str, shape: tuple[int, int, int]) -> None:
+def test_any_image_fits(tmp_path: Path, size: tuple[int, int], mode: str, shape: tuple[int, int, int]) -> None:
     Image.new(mode, size, "white").save(tmp_path / "image.png")
     found = read_image(tmp_path / "image.png", Preprocessing(shape))
     assert found.shape == shape and found.dtype == np.uint8 and found.min() == 255

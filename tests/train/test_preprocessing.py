@@ -55,7 +55,8 @@ def test_every_image_gets_its_own_colour() -> None:
     with Session(net, 16, mean, axes=axes, threads=1) as session:
         session.executor("train")
         session.set_arrays(initial_weights(net, 1).items(), increments=False)
-        batch = Batch(data.train.pixels[:16], data.train.labels[:16], np.zeros((16, 3), np.int32), 16, 5, 4, np.arange(16))
+        crops = np.zeros((16, 3), np.int32)
+        batch = Batch(data.train.pixels[:16], data.train.labels[:16], crops, 16, 5, 4, np.arange(16))
         session.step(batch, seed=7, progress=0, epoch=0)
         tints = session.executor("train").host["tints"][:16]
         drawn = random.normals(random.derive_key(7, "colour", 4), np.arange(16), 3)
