@@ -90,7 +90,7 @@ def test_the_batches_are_pinned() -> None:
 
 def test_what_is_drawn_depends_on_image_and_epoch_alone() -> None:
     """Neither the size of a batch, nor the order, nor the size of the set, nor whatever else is drawn."""
-    rest = {"rotate": 20, "brightness": 0.5, "cutout": 3, "area": 0.5}
+    rest: dict[str, Any] = {"rotate": 20, "brightness": 0.5, "cutout": 3, "area": 0.5}
 
     def drawn(batch: int, n: int = N, **options: Any) -> dict[tuple[int, int], list[int]]:
         one = Augmentation(crop=(5, 4), mirror=True, **options)
@@ -113,7 +113,7 @@ def test_what_is_drawn_depends_on_image_and_epoch_alone() -> None:
 def test_batches_in_order() -> None:
     batches = list(batches_in_order(images(), 5))
     assert np.concatenate([b.labels[: b.count] for b in batches]).tolist() == list(range(N))
-    assert all(not batch.crops.any() and batch.places is batch.colours is batch.cuts is None for batch in batches)
+    assert all(not batch.crops.any() and batch.places is None and batch.colours is None for batch in batches)
     assert [(b.count, b.step, b.epoch) for b in batches[-2:]] == [(5, 3, 0), (3, 4, 0)]
     assert batches[-1].labels[3:].tolist() == [-1, -1] and batches[-1].index.tolist() == [20, 21, 22, 20, 20]
 

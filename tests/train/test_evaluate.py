@@ -12,6 +12,7 @@ from tiny_runs import kernels, tiny_data, train_tiny
 
 import convjit
 from convjit.data import Preprocessing
+from convjit.data.dataset import in_memory
 from convjit.errors import DataError, RunError
 from convjit.train.evaluate import read_image
 from convjit.train.watch import Result
@@ -37,7 +38,7 @@ def test_a_checkpoint_alone_is_enough(tmp_path: Path, trained: Result) -> None:
 def test_predictions_agree_with_the_test(trained: Result) -> None:
     data = tiny_data()
     with convjit.load(trained.run) as run:
-        rows, counts = run.predict(data.test.pixels), run.confusion(data)
+        rows, counts = run.predict(in_memory(data.test).pixels), run.confusion(data)
     assert rows.shape == (60, 3)
     np.testing.assert_allclose(rows.sum(1), 1, rtol=1e-5)
     wrong = float((rows.argmax(1) != data.test.labels).mean())
@@ -48,7 +49,7 @@ def test_predictions_agree_with_the_test(trained: Result) -> None:
 
 
 def test_a_file_is_predicted_as_its_pixels(tmp_path: Path, trained: Result) -> None:
-    pixels = tiny_data().test.pixels[:40]
+    pixels = in_memory(tiny_data().test).pixels[:40]
     paths = [tmp_path / f"{number}.png" for number in range(40)]
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image[0]).save(path)

@@ -12,6 +12,7 @@ import convjit
 from convjit import random
 from convjit.cfg import parse_net
 from convjit.data import Batch, Dataset, Feeder, Images, from_arrays, minibatches
+from convjit.data.dataset import in_memory
 from convjit.data.statistics import colour_axes, mean_image
 from convjit.errors import ConfigError
 from convjit.graph import Recipe
@@ -35,7 +36,7 @@ def colours(count: int = 40) -> Dataset:
 def test_axes_are_the_principal_ones() -> None:
     data = colours()
     axes = colour_axes(data)
-    pixels = data.train.pixels.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
+    pixels = in_memory(data.train).pixels.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
     assert np.allclose(axes.T @ axes, np.cov(pixels, bias=True), rtol=1e-4)
     gram = axes @ axes.T
     assert np.allclose(gram, np.diag(np.diag(gram)), atol=1e-2 * gram.max()) and (np.diff(np.diag(gram)) > 0).all()
@@ -56,7 +57,7 @@ def test_every_image_gets_its_own_colour() -> None:
         session.executor("train")
         session.set_arrays(initial_weights(net, 1).items(), increments=False)
         crops = np.zeros((16, 3), np.int32)
-        batch = Batch(data.train.pixels[:16], data.train.labels[:16], crops, 16, 5, 4, np.arange(16))
+        batch = Batch(in_memory(data.train).pixels[:16], data.train.labels[:16], crops, 16, 5, 4, np.arange(16))
         session.step(batch, seed=7, progress=0, epoch=0)
         tints = session.executor("train").host["tints"][:16]
         drawn = random.normals(random.derive_key(7, "colour", 4), np.arange(16), 3)

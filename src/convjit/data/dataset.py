@@ -95,7 +95,7 @@ class Dataset:
         return None
 
 
-def in_memory(images: Images | Encoded, what: str) -> Images:
+def in_memory(images: Images | Encoded, what: str = "this") -> Images:
     """The images, if they are decoded; DataError that says what cannot be done with others."""
     if not isinstance(images, Images):
         raise DataError(f"{what} needs images of one size that fit into memory; these are encoded")
