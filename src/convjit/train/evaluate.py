@@ -129,14 +129,16 @@ class Run:
         assert found is not None
         return found
 
-    def confusion(self, data: str | os.PathLike[str] | Dataset | None = None) -> NDArray[np.int64]:
+    def confusion(
+        self, data: str | os.PathLike[str] | Dataset | None = None, *, views: int | None = None
+    ) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns).
 
-        Of several views the mean probabilities count, as many views as the recipe says.
+        Of several views the mean probabilities count; by default there are as many as the recipe says.
         """
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for label, row in zip(images.labels, self.mean_rows(images, self.recipe.views), strict=True):
+        for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
             # Neither images without a label nor those that cannot be decoded.
             if label >= 0 and not np.isnan(row).any():
                 counts[label, int(row.argmax())] += 1
