@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +13,23 @@ from PIL import Image, UnidentifiedImageError
 
 from convjit.data.stream import shown
 
-__all__ = ["FORMATS", "MAX_FILE", "BrokenImageError", "WrongSizeError", "decode"]
+__all__ = [
+    "FORMATS",
+    "MAX_FILE",
+    "BrokenImageError",
+    "Least",
+    "Picture",
+    "WrongSizeError",
+    "decode",
+    "decode_picture",
+    "quiet",
+]
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 MAX_FILE = 32 << 20
 _MAX_PIXELS = 4096 * 4096
+# A JPEG that is decoded at less than its size may have more: a phone's 48 megapixels.
+_MAX_REDUCED = 8192 * 8192
 # A progressive JPEG has about ten scans; one of thousands takes minutes to decode.
 _MAX_SCANS = 100
 
@@ -47,27 +62,69 @@ class WrongSizeError(Exception):
         self.height, self.width = height, width
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded image, upright, of 8-bit grey or RGB. `height` and `width` are those of the file, upright too; the
+    pixels may be fewer, since a JPEG can be decoded at an eighth to a half of its size.
+    """
+
+    image: Image.Image
+    height: int
+    width: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of pixels, about; Pillow keeps four for a pixel of colour."""
+        return self.image.width * self.image.height * (1 if self.image.mode == "L" else 4)
+
+
+Least = Callable[[int, int], tuple[int, int]]
+"""From an image's height and width to those that its pixels are needed for."""
+
+
 def decode(data: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Pixels uint8 [C,H,W], upright, C = 1 for grey images and 3 for all others; transparency is dropped.
 
     `size` is (H, W) of the set, None while unknown. Raises BrokenImageError and WrongSizeError, nothing else.
     """
+    pixels = np.asarray(_decode(data, size, None).image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def decode_picture(data: bytes, least: Least) -> Picture:
+    """The image in a file, with no fewer pixels than `least` asks for, or all. BrokenImageError if it is none."""
+    return _decode(data, None, least)
+
+
+def quiet() -> None:
+    """From now on Pillow's own warnings are not shown: they tell of what is checked here, or harmless damage."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _decode(data: bytes, size: tuple[int, int] | None, least: Least | None) -> Picture:
     if len(data) > MAX_FILE:
-        raise BrokenImageError(f"{len(data):,} bytes; allowed are {MAX_FILE:,}")
+        raise BrokenImageError(f"more than {MAX_FILE:,} bytes, which are allowed")
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
         raise BrokenImageError(f"more than {_MAX_SCANS} scans")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             turn = _turn(image)
             width, height = image.size if turn < 5 else image.size[::-1]
-            if width * height > _MAX_PIXELS:
+            if width * height > _MAX_PIXELS and not (
+                least and image.format == "JPEG" and width * height < _MAX_REDUCED
+            ):
                 raise BrokenImageError(f"{width}x{height} pixels; allowed are {_MAX_PIXELS:,} in all")
             if size is not None and (height, width) != size:
                 raise WrongSizeError(height, width)
+            if least is not None:
+                needed = least(height, width)
+                image.draft(None, needed if turn >= 5 else needed[::-1])
+                if image.width * image.height > _MAX_PIXELS:
+                    raise BrokenImageError(f"{width}x{height} pixels, of which more are needed than {_MAX_PIXELS:,}")
             plain = _plain(image)
             if turn in _TURNS:
                 plain = plain.transpose(_TURNS[turn])
-            pixels = np.asarray(plain)
+            plain.load()
     except (BrokenImageError, WrongSizeError):
         raise
     except UnidentifiedImageError:
@@ -75,7 +132,7 @@ def decode(data: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     except Exception as error:
         # Damaged files make Pillow raise almost any kind of exception.
         raise BrokenImageError(shown(error) or type(error).__name__) from None
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return Picture(plain, height, width)
 
 
 def _turn(image: Image.Image) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from convjit import random
-from convjit.data.dataset import Dataset, Images, build
+from convjit.data.dataset import Dataset, Images, build, in_memory
 from convjit.data.original import is_original, read_original
 from convjit.data.source import Progress
 from convjit.data.sources import open_dataset
@@ -86,7 +86,7 @@ def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | No
 
 def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
     """A set by ranges of its batches."""
-    train_images, test_images = _mixed(dataset.train), _mixed(dataset.test)
+    train_images, test_images = (_mixed(in_memory(one, "a range of batches")) for one in (dataset.train, dataset.test))
     batches = dict(enumerate((*_pieces(train_images), *_pieces(test_images)), 1))
     chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
     return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)
