@@ -134,8 +134,7 @@ class _Decoding:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         self._check_broken()
-        for part, pixels, use in zip(parts, found, ("train", "test"), strict=True):
-            self._check_classes(part, pixels, use)
+        self._check_classes(contents.train, found[0])
         channels = max(one.shape[0] for pixels in found for one in pixels if one is not None)
         assert self.size is not None
         if self.done * channels * self.size[0] * self.size[1] > MAX_BYTES:
@@ -195,11 +194,11 @@ class _Decoding:
                 "mend or remove them"
             )
 
-    def _check_classes(self, part: Part, pixels: list[NDArray[np.uint8] | None], use: str) -> None:
+    def _check_classes(self, part: Part, pixels: list[NDArray[np.uint8] | None]) -> None:
         good = np.array([one is not None for one in pixels], bool)
         if len(empty := np.setdiff1d(part.labels, part.labels[good])):
             name = shown(self.contents.classes[int(empty[0])])
-            raise DataError(f"{self.where}: class '{name}' has only broken images to {use} on; mend or remove it")
+            raise DataError(f"{self.where}: class '{name}' has only broken images to train on; mend or remove it")
 
     def _images(self, part: Part, pixels: list[NDArray[np.uint8] | None], channels: int) -> Images:
         assert self.size is not None

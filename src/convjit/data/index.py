@@ -23,7 +23,7 @@ from convjit.data.stream import shown
 from convjit.data.tar_headers import hidden, members
 from convjit.errors import DataError
 
-__all__ = ["Collector", "Files", "FolderFiles", "Index", "index_archives", "index_folder"]
+__all__ = ["Collector", "Files", "FolderFiles", "Index", "archive_folders", "index_archives", "index_folder"]
 
 # The top, split, class, and the file.
 _MAX_DEPTH = 4
@@ -41,7 +41,8 @@ class Index:
     """The visible files of a folder or of archives, by number.
 
     `where` is the path for messages. File i lies in `folders[parents[i]]`, which is "" at the top; `stamps` are times
-    of change in ns, or offsets in an archive. `sorted` says that the names of every folder come in order, each once.
+    of change in ns, or offsets in an archive; archive a has the files up to `archive_ends[a]`. `sorted` says that the
+    names of every folder come in order, each once.
     """
 
     where: str
@@ -54,6 +55,7 @@ class Index:
     sorted: bool
     files: Files
     archives: tuple[Path, ...] = ()
+    archive_ends: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.parents)
@@ -118,7 +120,13 @@ class Collector:
         self._sizes.append(size)
         self._stamps.append(stamp)
 
-    def finish(self, where: str, files: Callable[[NDArray[np.int64]], Files], archives: tuple[Path, ...] = ()) -> Index:
+    def finish(
+        self,
+        where: str,
+        files: Callable[[NDArray[np.int64]], Files],
+        archives: tuple[Path, ...] = (),
+        archive_ends: tuple[int, ...] = (),
+    ) -> Index:
         """The index; `files` makes what reads them from their stamps."""
         stamps = np.array(self._stamps, np.int64)
         return Index(
@@ -132,6 +140,7 @@ class Collector:
             self._sorted,
             files(stamps),
             archives,
+            archive_ends,
         )
 
 
@@ -212,9 +221,8 @@ def index_archives(
     collector.folder("")
     try:
         sizes = [path.stat().st_size for path in paths]
-        for done, path in enumerate(paths):
+        for done, (path, prefix) in enumerate(zip(paths, archive_folders(paths), strict=True)):
             archive = open_archive(path, sum(sizes), room)
-            prefix = path.name if len(paths) > 1 else ""
             try:
                 _take(archive, prefix, (0, sizes[done]), collector, nested)
             finally:
@@ -225,7 +233,15 @@ def index_archives(
                 progress(sum(sizes[: done + 1]), sum(sizes))
     except OSError as error:
         raise DataError(f"{where}: cannot be read: {error.strerror or error}") from None
-    return collector.finish(where, lambda places: _ArchiveFiles(archives, ends, places), tuple(paths))
+    return collector.finish(where, lambda places: _ArchiveFiles(archives, ends, places), tuple(paths), tuple(ends))
+
+
+def archive_folders(paths: Sequence[Path]) -> list[str]:
+    """What the folders of some archives are called in an index: "" for one alone."""
+    if len(paths) == 1:
+        return [""]
+    unique = len({path.name for path in paths}) == len(paths)
+    return [path.name if unique else f"{path.parent.name}/{path.name}" for path in paths]
 
 
 def _take(archive: Archive, prefix: str, span: tuple[int, int], collector: Collector, nested: bool) -> None:

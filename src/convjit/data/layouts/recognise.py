@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from convjit.data.index import Index, index_archives, index_folder
+from convjit.data.index import Index, archive_folders, index_archives, index_folder
 from convjit.data.layouts.contents import Contents, role_of
 from convjit.data.layouts.folders import LAYOUT, read_class_folders, read_split_folders
 from convjit.data.layouts.ilsvrc import is_ilsvrc, read_ilsvrc
@@ -77,7 +77,8 @@ def _expanded(text: str, where: str) -> list[str]:
         texts = [made for one in texts for made in _expand_first(one, where)]
         if len(texts) > _MOST_SHARDS:
             raise DataError(f"{where}: stands for more than {_MOST_SHARDS:,} archives")
-    return texts
+    # {a-{1,2},b} makes b twice, this way.
+    return list(dict.fromkeys(texts))
 
 
 def _expand_first(text: str, where: str) -> Iterator[str]:
@@ -121,15 +122,19 @@ def _archives(paths: Sequence[Path], name: str, where: str, progress: Progress |
     if has_labels(index):
         return read_samples(index, name, declared_classes(paths[0]))
     if len(paths) > 1:
-        index = replace(index, folders=tuple(_role_folder(path, index) for path in index.folders))
+        index = _by_role(index)
     return read_split_folders(index, name) or read_class_folders(index, name) or _unknown(index)
 
 
-def _role_folder(path: str, index: Index) -> str:
-    """The folder of an archive, called by what the archive is for."""
-    first, slash, rest = path.partition("/")
-    archive = next((one for one in index.archives if one.name == first), None)
-    return path if archive is None else f"{role_of_shard(archive) or 'train'}{slash}{rest}"
+def _by_role(index: Index) -> Index:
+    """The same, the folder of every archive called by what the archive is for."""
+    roles = [role_of_shard(path) or "train" for path in index.archives]
+    names = list(zip(archive_folders(index.archives), roles, strict=True))
+    folders = []
+    for path in index.folders:
+        found = next((one for one in names if path == one[0] or path.startswith(f"{one[0]}/")), None)
+        folders.append(path if found is None else found[1] + path[len(found[0]) :])
+    return replace(index, folders=tuple(folders))
 
 
 def _unknown(index: Index) -> Contents:

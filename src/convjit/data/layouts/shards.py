@@ -78,11 +78,12 @@ def read_samples(index: Index, name: str, declared: tuple[str, ...] | None = Non
     parts = {role: _Found() for role in ("train", "val", "test")}
     known: dict[_Labels, int] = {}
     texts: dict[tuple[bool, bytes], int] = {}
-    archive, numbers = -1, {path.name: i for i, path in enumerate(index.archives)}
+    archive = 0
     for image, label in _pairs(index):
-        if len(index.archives) > 1:
-            archive = numbers[index.folders[index.parents[image]].partition("/")[0]]
-        role = roles[archive] or "train"
+        while image >= index.archive_ends[archive]:
+            archive += 1
+        # One archive alone is to train on, whatever its name.
+        role = (roles[archive] if len(roles) > 1 else None) or "train"
         data = index.read(label) if index.sizes[label] <= _MAX_LABEL else b""
         is_class = index.base(label).lower().endswith(b".cls")
         number = texts.get((is_class, data))
