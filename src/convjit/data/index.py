@@ -6,10 +6,11 @@ N files. Names lie one behind the other in one piece of bytes; folders, of which
 from __future__ import annotations
 
 import bisect
+import operator
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,11 +29,13 @@ __all__ = ["Collector", "Files", "FolderFiles", "Index", "archive_folders", "ind
 # The top, split, class, and the file.
 _MAX_DEPTH = 4
 
+_name = operator.attrgetter("name")
+
 
 class Files(Protocol):
     """What reads files by their number."""
 
-    def read(self, number: int, name: str, start: int, size: int) -> bytes:
+    def read(self, index: Index, number: int, start: int, size: int) -> bytes:
         """Up to `size` bytes from `start` on, from any thread; OSError if they cannot be read."""
 
 
@@ -79,7 +82,7 @@ class Index:
     def read(self, number: int, start: int = 0, size: int | None = None) -> bytes:
         """A file, or `size` bytes of it. OSError if it cannot be read."""
         left = int(self.sizes[number]) - start
-        return self.files.read(number, self.name(number), start, left if size is None else min(size, left))
+        return self.files.read(self, number, start, left if size is None else min(size, left))
 
 
 class Collector:
@@ -123,12 +126,11 @@ class Collector:
     def finish(
         self,
         where: str,
-        files: Callable[[NDArray[np.int64]], Files],
+        files: Files,
         archives: tuple[Path, ...] = (),
         archive_ends: tuple[int, ...] = (),
     ) -> Index:
-        """The index; `files` makes what reads them from their stamps."""
-        stamps = np.array(self._stamps, np.int64)
+        """The index, whose files are read by `files`."""
         return Index(
             where,
             tuple(self._folders),
@@ -136,9 +138,9 @@ class Collector:
             bytes(self._names),
             np.array(self._ends, np.int64),
             np.array(self._sizes, np.int64),
-            stamps,
+            np.array(self._stamps, np.int64),
             self._sorted,
-            files(stamps),
+            files,
             archives,
             archive_ends,
         )
@@ -148,11 +150,15 @@ class FolderFiles:
     """Files below a folder."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = os.fspath(root)
 
-    def read(self, number: int, name: str, start: int, size: int) -> bytes:
-        with (self._root / name).open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), size, start)
+    def read(self, index: Index, number: int, start: int, size: int) -> bytes:
+        # A third of the time of Path.open, which shows when a million files are hashed.
+        descriptor = os.open(f"{self._root}/{index.name(number)}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(descriptor, size, start)
+        finally:
+            os.close(descriptor)
         if len(data) < size:
             raise OSError(0, "it has become shorter since it was listed")
         return data
@@ -161,12 +167,12 @@ class FolderFiles:
 class _ArchiveFiles:
     """Files of archives one behind the other: archive i has those up to the number `ends[i]`."""
 
-    def __init__(self, archives: list[Archive], ends: list[int], places: NDArray[np.int64]) -> None:
-        self._archives, self._ends, self._places = archives, ends, places
+    def __init__(self, archives: list[Archive]) -> None:
+        self._archives = archives
 
-    def read(self, number: int, name: str, start: int, size: int) -> bytes:
-        archive = self._archives[bisect.bisect_right(self._ends, number)]
-        return archive.read(int(self._places[number]) + start, size)
+    def read(self, index: Index, number: int, start: int, size: int) -> bytes:
+        archive = self._archives[bisect.bisect_right(index.archive_ends, number)]
+        return archive.read(int(index.stamps[number]) + start, size)
 
 
 def index_folder(root: Path, progress: Progress | None = None) -> Index:
@@ -174,7 +180,7 @@ def index_folder(root: Path, progress: Progress | None = None) -> Index:
     collector = Collector()
     collector.folder("")
     _walk(root, "", (), collector, progress)
-    return collector.finish(shown(root), lambda stamps: FolderFiles(root))
+    return collector.finish(shown(root), FolderFiles(root))
 
 
 def _walk(
@@ -186,19 +192,20 @@ def _walk(
         if (status.st_dev, status.st_ino) in ancestors:
             return
         with os.scandir(path) as listing:
-            for child in sorted(listing, key=lambda child: os.fsencode(child.name)):
-                if hidden(child.name):
+            for child in sorted(listing, key=_name):
+                name = child.name
+                if hidden(name):
                     continue
                 try:
                     found = child.stat()
                 except OSError:
                     # A link to nowhere or in a circle: reading it will say so, and it counts as a broken file.
-                    collector.add(above, os.fsencode(child.name), 0, 0)
+                    collector.add(above, os.fsencode(name), 0, 0)
                     continue
                 if stat.S_ISREG(found.st_mode):
-                    collector.add(above, os.fsencode(child.name), found.st_size, found.st_mtime_ns)
+                    collector.add(above, os.fsencode(name), found.st_size, found.st_mtime_ns)
                 elif stat.S_ISDIR(found.st_mode):
-                    folders.append(child.name)
+                    folders.append(name)
     except OSError as error:
         raise DataError(f"{shown(path)}: the folder cannot be read: {error.strerror}") from None
     if progress:
@@ -233,7 +240,7 @@ def index_archives(
                 progress(sum(sizes[: done + 1]), sum(sizes))
     except OSError as error:
         raise DataError(f"{where}: cannot be read: {error.strerror or error}") from None
-    return collector.finish(where, lambda places: _ArchiveFiles(archives, ends, places), tuple(paths), tuple(ends))
+    return collector.finish(where, _ArchiveFiles(archives), tuple(paths), tuple(ends))
 
 
 def archive_folders(paths: Sequence[Path]) -> list[str]:

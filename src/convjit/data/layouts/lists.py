@@ -93,7 +93,7 @@ def read_lists(paths: Sequence[Path], name: str, progress: Progress | None = Non
     def part(role: str) -> Part:
         return label_part(rows[role], [numbers[n] for n in labels[role]], len(classes), where, multiple)
 
-    index = collector.finish(where, lambda stamps: FolderFiles(root))
+    index = collector.finish(where, FolderFiles(root))
     return Contents(name, index, classes, part("train"), part(tested) if tested else None)
 
 
@@ -101,7 +101,7 @@ def _add(collector: Collector, root: Path, place: str, path: Path) -> None:
     """One listed file; one that is missing counts as a broken image."""
     folder, _, base = _inside(place, root, path).rpartition("/")
     try:
-        status = (root / folder / base).stat()
+        status = os.stat(f"{root}/{folder}/{base}")  # noqa: PTH116 - a third of the time
         size, stamp = status.st_size, status.st_mtime_ns
     except OSError:
         size, stamp = 0, 0
