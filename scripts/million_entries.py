@@ -81,7 +81,7 @@ def make_links(folder: Path, count: int) -> Path:
     for c in range(CLASSES):
         (links / f"n{c:08}").mkdir(parents=True)
     for i in range(count):
-        os.symlink(photos[i // CLASSES % 64], links / f"n{i % CLASSES:08}" / f"{i:08}.jpg")
+        (links / f"n{i % CLASSES:08}" / f"{i:08}.jpg").symlink_to(photos[i // CLASSES % 64])
     return links
 
 

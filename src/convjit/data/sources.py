@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from itertools import islice
@@ -13,10 +12,10 @@ from convjit.data.cifar import BINARY, HUNDRED, PYTHON, load_binary, load_python
 from convjit.data.dataset import Dataset
 from convjit.data.idx import NAMES, load_idx
 from convjit.data.images import decode_all, image_size
-from convjit.data.layouts import Contents, read_contents
+from convjit.data.layouts import read_contents
 from convjit.data.layouts.recognise import shards_of
 from convjit.data.original import is_original, load_original
-from convjit.data.samples import Samples
+from convjit.data.samples import Samples, fingerprint
 from convjit.data.source import Entry, Folder, Progress, Source, Tar, open_source
 from convjit.data.split import VALIDATION, with_test
 from convjit.data.stream import shown
@@ -97,21 +96,7 @@ def _pictures(path: Path, source: Folder | Tar | None, validation: float, progre
             return cache.store(key, dataset) or dataset
         return dataset
     train, test = (Samples(divided.index, part) for part in (divided.train, divided.test))
-    return Dataset(divided.name, train, test, divided.classes, _fingerprint(divided))
-
-
-def _fingerprint(contents: Contents) -> str:
-    """Of names, sizes, labels and classes: reading a million files to the end would take an hour."""
-    digest = hashlib.sha256("\0".join(contents.classes).encode("utf-8", "surrogatepass"))
-    for part in (contents.train, contents.test):
-        assert part is not None
-        digest.update(len(part).to_bytes(8, "little"))
-        for array in (part.labels, part.targets, contents.index.sizes[part.rows].astype("<i8")):
-            if array is not None:
-                digest.update(array.data)
-        for start in range(0, len(part), 1 << 16):
-            digest.update(b"\0".join(map(contents.index.base, part.rows[start : start + (1 << 16)].tolist())))
-    return digest.hexdigest()
+    return Dataset(divided.name, train, test, divided.classes, fingerprint(divided))
 
 
 def _located(error: DataError, where: str) -> DataError:
