@@ -12,20 +12,20 @@ import pytest
 from image_sets import picture, pictures, write_folder, write_tar
 
 from convjit.data import Dataset, Progress, images, open_dataset, sources
-from convjit.data.source import Source
+from convjit.data.layouts import Contents
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the sets that were decoded, in order."""
     calls: list[str] = []
-    load = images.load_images
+    decode = images.decode_all
 
-    def spy(source: Source, progress: Progress | None) -> Dataset:
-        calls.append(source.name)
-        return load(source, progress)
+    def spy(contents: Contents, size: tuple[int, int], progress: Progress | None) -> Dataset | None:
+        calls.append(contents.name)
+        return decode(contents, size, progress)
 
-    monkeypatch.setattr(sources, "load_images", spy)
+    monkeypatch.setattr(sources, "decode_all", spy)
     return calls
 
 

@@ -201,7 +201,7 @@ def test_other_archives(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"not a tar" * 1000))
     refused(path, "not a tar archive, or damaged at its start")
     refused(write_tar(tmp_path / "photos.tar", {"photos/a.png": picture(0)}), "holds photos; understood are")
-    refused(write_tar(tmp_path / "nothing.tar", {}), "neither a folder nor a tar")
+    refused(write_tar(tmp_path / "nothing.tar", {}), "neither a folder, a tar")
 
 
 def test_many_empty_members(tmp_path: Path) -> None:

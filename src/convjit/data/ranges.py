@@ -86,7 +86,7 @@ def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | No
 
 def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
     """A set by ranges of its batches."""
-    train_images, test_images = (_mixed(in_memory(one, "a range")) for one in (dataset.train, dataset.test))
+    train_images, test_images = (_mixed(in_memory(one, "a range of batches")) for one in (dataset.train, dataset.test))
     batches = dict(enumerate((*_pieces(train_images), *_pieces(test_images)), 1))
     chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
     return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)
