@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,18 +124,25 @@ class Decoder:
         futures: list[Future[_Decoded]] = [
             self._pool.submit(self._decode, int(choice.index[i]), pixels[i], draws, i) for i in range(choice.count)
         ]
-        return lambda: self._finish(choice, pixels, draws, [future.result() for future in futures])
+        return lambda: self._finish(choice, pixels, draws, list(self._results(futures)))
+
+    def _results(self, futures: Iterable[Future[_Decoded]]) -> Iterator[_Decoded]:
+        for future in futures:
+            if self._stop.is_set():
+                # Nobody waits for this batch any more; what is left of it is cancelled.
+                raise DataError("decoding was stopped")
+            yield future.result()
 
     def _decode(self, index: int, out: Pixels, draws: Draws | None, row: int) -> _Decoded:
         broken: list[tuple[int, str]] = []
-        for index in (*range(index, len(self.images)), *range(index)):  # noqa: B020
+        for one in chain(range(index, len(self.images)), range(index)):
             if self._closed.is_set() or self._stop.is_set() or len(broken) == MANY_IN_A_ROW:
                 break
             try:
-                picture = self._picture(index)
-                return _Decoded(index, self._place(picture, out, draws, row), tuple(broken))
+                picture = self._picture(one)
+                return _Decoded(one, self._place(picture, out, draws, row), tuple(broken))
             except BrokenImageError as error:
-                broken.append((index, str(error)))
+                broken.append((one, str(error)))
         return _Decoded(-1, (0, 0, 0, 0), tuple(broken))
 
     def _picture(self, index: int) -> Picture:
