@@ -3,8 +3,8 @@
     python scripts/feeding.py FOLDER [--net alexnet] [--batch 128] [--steps 3] [--rounds 3] [--threads N]
 
 FOLDER holds JPEG files, searched below it too; they are repeated as often as the steps need, and none is kept decoded.
-Rounds with and without decoding alternate, since a machine is seldom alone; the medians are compared. Then every stage
-by itself, on one core: reading, decoding, scaling and cutting. Nothing is written.
+Rounds with and without decoding alternate, since a machine is seldom alone, and are compared pair by pair. Then every
+stage by itself, on one core: reading, decoding, scaling and cutting. Nothing is written.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def main() -> None:
                     waits.append(wait)
                 print(f"{name}: {rate:.2f} images/s, {wait:.1%} of the time waiting for data", flush=True)
     plain, real = (statistics.median(rates[name]) for name in ("ready", "decoded"))
-    print(f"images/s: {plain:.2f} with ready arrays, {real:.2f} with decoding: {real / plain:.1%}")
+    pairs = sorted(b / a for a, b in zip(rates["ready"], rates["decoded"], strict=True))
+    print(f"images/s, medians: {plain:.2f} with ready arrays, {real:.2f} with decoding")
+    print(f"pair by pair: {statistics.median(pairs):.1%}, from {pairs[0]:.1%} to {pairs[-1]:.1%}")
     for stage, seconds in _stages(files, preprocessing).items():
         print(f"{stage}: {1e3 * seconds:.2f} ms of a core for an image, {seconds * real:.1%} of a core while training")
 

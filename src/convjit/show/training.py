@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from convjit.data import Encoded, Images
+from convjit.data import Dataset, Images
 from convjit.data.decoder import image_memory
 from convjit.graph import counts
 from convjit.runtime import Executor
@@ -60,9 +60,8 @@ class TrainingView(Watcher):
         job = self._job
         assert job is not None
         train, test = session.executor("train"), session.executor("test")
-        images = sum(_image_bytes(part) for part in (job.dataset.train, job.dataset.test))
         testing = test.plan.arena + test.plan.transfer + _scratch(test)
-        others = f"; testing {megabytes(testing)}, images {megabytes(images)}"
+        others = f"; testing {megabytes(testing)}, images {_image_memory(job.dataset)}"
         show_memory(self._screen, Memory.of(train.plan, _scratch(train)), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
@@ -113,9 +112,11 @@ class TrainingView(Watcher):
         self._bar.close()
 
 
-def _image_bytes(images: Images | Encoded) -> int:
-    """What a set takes of memory: its pixels, or the decoded images that are kept at most."""
-    return images.pixels.nbytes if isinstance(images, Images) else image_memory()
+def _image_memory(dataset: Dataset) -> str:
+    """What a set takes of memory: its pixels; of encoded images, those that are kept decoded for the next epoch."""
+    parts = (dataset.train, dataset.test)
+    size = sum(part.pixels.nbytes for part in parts if isinstance(part, Images))
+    return megabytes(size) if dataset.shape else f"up to {megabytes(image_memory())}"
 
 
 def _scratch(executor: Executor) -> int:
