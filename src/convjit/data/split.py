@@ -45,7 +45,7 @@ def split(digests: NDArray[np.uint64], labels: NDArray[np.int32], share: float) 
     lowest, highest = digests[order[starts]], digests[order[[*(starts[1:] - 1), len(order) - 1]]]
     # Hashes, not samples, so that equal files stay together.
     chosen |= np.isin(digests, lowest[lowest != highest])
-    left = np.bincount(labels[~chosen] + 1, minlength=len(starts) + 2)
+    left = np.bincount(labels[~chosen] + 1, minlength=int(labels.max()) + 2)
     missing = left[labels[order[starts]] + 1] == 0
     return chosen & ~np.isin(digests, highest[missing])
 
