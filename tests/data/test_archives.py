@@ -52,7 +52,7 @@ def test_as_tarfile_sees_it(tmp_path: Path, end: str, form: int) -> None:
     assert index.read(1, 100, 50) == files["a/2"][100:150]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.text(st.characters(codec="utf-8"), min_size=1, max_size=300), st.binary(max_size=2000))),
        st.sampled_from(FORMATS))  # fmt: skip
 def test_any_names(tmp_path: Path, files: list[tuple[str, bytes]], form: int) -> None:

@@ -1,4 +1,4 @@
-"""Hostile archives (gate D6), as the index reads them: an error of one line, nothing written, memory and time bounded."""
+"""Hostile archives (gate D6), as the index reads them: an error of one line, nothing written, bounded memory, time."""
 
 from __future__ import annotations
 

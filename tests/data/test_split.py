@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_sets import picture, write_folder, write_tar
 
@@ -72,6 +72,7 @@ def test_large_files_are_told_apart_by_their_middle(tmp_path: Path) -> None:
     assert 5 <= len(test) <= 45
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), min_size=1, max_size=60), st.floats(0.01, 0.99))
 def test_every_class_is_trained_on(samples: list[tuple[int, int]], share: float) -> None:
     labels = np.array([label for label, _ in samples], np.int32)
