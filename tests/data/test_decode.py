@@ -51,7 +51,7 @@ def test_bombs_are_refused_by_their_header() -> None:
             decode(png(65_500, 1), (1, 1))
     with pytest.raises(BrokenImageError, match="scans"):
         decode(b"\xff\xd8" + b"\xff\xda\0\1" * 1000, None)
-    with pytest.raises(BrokenImageError, match="more than 33,554,432 bytes"):
+    with pytest.raises(BrokenImageError, match="33,554,433 bytes"):
         decode(bytes((32 << 20) + 1), None)
     assert time.perf_counter() - start < 2
 

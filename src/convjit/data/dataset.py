@@ -1,4 +1,4 @@
-"""Images and labels in memory: the one form that every source of data is brought to.
+"""A data set: images and labels in memory, or encoded ones that are decoded when they are needed.
 
 N images, C channels, H x W pixels. Pixels are bytes; a memory map of a file on disk is as good as an array.
 """
@@ -86,47 +86,16 @@ class Dataset:
             )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        _, channels, height, width = in_memory(self.train, self.name).pixels.shape
-        return channels, height, width
-
-    def mean_image(self) -> NDArray[np.float32]:
-        """Mean of the training images, float32 [C,H,W], from exact integer sums; or the one that the set came with."""
-        if self.mean is not None:
-            return self.mean
-        total = np.zeros(self.shape, np.uint64)
-        # 256 bytes of 255 still fit in 16 bits, and narrow sums are fast.
-        for start in range(0, len(self.train), 256):
-            total += in_memory(self.train, self.name).pixels[start : start + 256].sum(axis=0, dtype=np.uint16)
-        return (total / len(self.train)).astype(np.float32)
-
-    def colour_axes(self) -> NDArray[np.float32]:
-        """Principal axes of the training pixels' colours, float32 [C,C], one to a row, the shortest first.
-
-        Each is as long as the standard deviation along it; or those that the set came with.
-        """
-        if self.colours is not None:
-            return self.colours
-        channels = self.shape[0]
-        count, sums, products = 0, np.zeros(channels), np.zeros((channels, channels))
-        for start in range(0, len(self.train), 256):
-            pixels = (
-                in_memory(self.train, self.name).pixels[start : start + 256].transpose(1, 0, 2, 3).reshape(channels, -1)
-            )
-            wide = pixels.astype(np.float64)
-            count += wide.shape[1]
-            sums += wide.sum(1)
-            products += wide @ wide.T
-        mean = sums / count
-        variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-        # A vector's sign is the library's choice; this one is ours, so that every machine draws the same noise.
-        vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), range(channels)] < 0, -1, 1)
-        axes: NDArray[np.float32] = (np.sqrt(np.maximum(variances, 0))[:, None] * vectors.T).astype(np.float32)
-        return axes
+    def shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of every image; None where they are encoded, and may be of many sizes."""
+        for one in (self.train, self.test):
+            if isinstance(one, Images):
+                _, channels, height, width = one.pixels.shape
+                return channels, height, width
+        return None
 
 
-def in_memory(images: Images | Encoded, what: str) -> Images:
+def in_memory(images: Images | Encoded, what: str = "this") -> Images:
     """The images, if they are decoded; DataError that says what cannot be done with others."""
     if not isinstance(images, Images):
         raise DataError(f"{what} needs images of one size that fit into memory; these are encoded")

@@ -30,12 +30,15 @@ MAX_FILE = 32 << 20
 _MAX_PIXELS = 4096 * 4096
 # A JPEG that is decoded at less than its size may have more: a phone's 48 megapixels.
 _MAX_REDUCED = 8192 * 8192
-# A progressive JPEG has about ten scans; one of thousands takes minutes to decode.
+# A progressive JPEG has about ten scans, each of which goes over all of its pixels; one of thousands takes minutes.
 _MAX_SCANS = 100
+_MAX_SCANNED = 16 * _MAX_PIXELS
 
 _GREY = {"1", "L", "LA", "La"}
 _DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr"}
+
+_SCAN = b"\xff\xda"
 
 # How a camera's note on orientation is undone.
 _ORIENTATION = 0x0112
@@ -103,17 +106,20 @@ def quiet() -> None:
 
 def _decode(data: bytes, size: tuple[int, int] | None, least: Least | None) -> Picture:
     if len(data) > MAX_FILE:
-        raise BrokenImageError(f"more than {MAX_FILE:,} bytes, which are allowed")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
+        raise BrokenImageError(f"{len(data):,} bytes; allowed are {MAX_FILE:,}")
+    if data.startswith(b"\xff\xd8") and data.count(_SCAN) > _MAX_SCANS:
         raise BrokenImageError(f"more than {_MAX_SCANS} scans")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             turn = _turn(image)
             width, height = image.size if turn < 5 else image.size[::-1]
-            if width * height > _MAX_PIXELS and not (
-                least and image.format == "JPEG" and width * height < _MAX_REDUCED
-            ):
-                raise BrokenImageError(f"{width}x{height} pixels; allowed are {_MAX_PIXELS:,} in all")
+            plain_jpeg = image.format == "JPEG" and "progressive" not in image.info
+            # A progressive one is kept whole while it is decoded, however small it comes out.
+            most = _MAX_REDUCED if least and plain_jpeg else _MAX_PIXELS
+            if width * height > most:
+                raise BrokenImageError(f"{width}x{height} pixels; allowed are {most:,} in all")
+            if "progressive" in image.info and width * height * data.count(_SCAN) > _MAX_SCANNED:
+                raise BrokenImageError(f"{data.count(_SCAN)} scans of {width}x{height} pixels, too many to decode")
             if size is not None and (height, width) != size:
                 raise WrongSizeError(height, width)
             if least is not None:
@@ -153,8 +159,9 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in _GREY:
         return image.convert("L")
     if image.mode in _DEEP:
-        deep = np.asarray(image)
-        return Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
+        # 16 bits, whatever room they have; the upper 8 of them, without another wide copy.
+        upper = np.empty((image.height, image.width), np.uint8)
+        return Image.fromarray(np.right_shift(np.asarray(image), 8, out=upper, casting="unsafe"))
     if image.mode in _COLOUR:
         return image.convert("RGB")
     raise BrokenImageError(f"pixels of kind {image.mode}; allowed are grey and colour of 8 or 16 bits")

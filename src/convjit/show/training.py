@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from convjit.data import Encoded, Images
+from convjit.data.decoder import image_memory
 from convjit.graph import counts
 from convjit.runtime import Executor
 from convjit.show.console import Bar, Screen, count, duration, megabytes, percent
@@ -13,7 +15,10 @@ from convjit.train.session import Session
 from convjit.train.sums import Sums
 from convjit.train.watch import Report, Result, Watcher
 
-__all__ = ["TrainingView", "notes_on", "show_result"]
+__all__ = ["TrainingView", "bound", "notes_on", "show_result"]
+
+_BOUND = 0.05
+"""Share of the time spent waiting for data from which it is worth a word."""
 
 
 def notes_on(screen: Screen, bar: Bar) -> Notes:
@@ -39,11 +44,12 @@ class TrainingView(Watcher):
         self._job = job
         self._bar.close()
         data, where = job.dataset, f"{job.dataset.name}: " if job.dataset.name else ""
-        shape = "x".join(map(str, data.shape))
+        shape = "x".join(map(str, job.preprocessing.image))
         self._screen.line(f"net {job.name}, {count(job.net.parameters)} parameters")
         show_layers(self._screen, job.net, counts(job.net))
+        of = "of" if data.shape else "decoded when they are needed, to"
         self._screen.line(
-            f"data {where}{len(data.train):,} + {len(data.test):,} images of {shape}, {len(data.classes)} classes"
+            f"data {where}{len(data.train):,} + {len(data.test):,} images {of} {shape}, {len(data.classes)} classes"
         )
 
     def compiling(self, done: int, total: int) -> None:
@@ -54,7 +60,7 @@ class TrainingView(Watcher):
         job = self._job
         assert job is not None
         train, test = session.executor("train"), session.executor("test")
-        images = sum(part.pixels.nbytes for part in (job.dataset.train, job.dataset.test))
+        images = sum(_image_bytes(part) for part in (job.dataset.train, job.dataset.test))
         testing = test.plan.arena + test.plan.transfer + _scratch(test)
         others = f"; testing {megabytes(testing)}, images {megabytes(images)}"
         show_memory(self._screen, Memory.of(train.plan, _scratch(train)), job.batch, others=others)
@@ -79,6 +85,9 @@ class TrainingView(Watcher):
         self._bar.update(f"epoch {epoch}/{self._epochs}", step, self._total, note)
         self._recent, self._shown = Sums(), now
 
+    def broken(self, line: str) -> None:
+        self._screen.warn(f"{line}; another image takes its place")
+
     def testing(self) -> None:
         self._trained = time.monotonic()
 
@@ -95,6 +104,8 @@ class TrainingView(Watcher):
             text += f"  test {percent(report.test_error):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
         text += f"  {images / max(training, 1e-9):,.0f} images/s  {now - self._epoch_began:.1f} s"
+        if report.waiting >= _BOUND:
+            text += f"  {percent(report.waiting)} of it waiting for data"
         self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))
         self._epoch_began = now
 
@@ -102,8 +113,23 @@ class TrainingView(Watcher):
         self._bar.close()
 
 
+def _image_bytes(images: Images | Encoded) -> int:
+    """What a set takes of memory: its pixels, or the decoded images that are kept at most."""
+    return images.pixels.nbytes if isinstance(images, Images) else image_memory()
+
+
 def _scratch(executor: Executor) -> int:
     return executor.scratch_bytes * executor.threads
+
+
+def bound(waiting: float) -> str:
+    """What a run's speed was bound by, and what to do, from the share of its time in which no data were ready."""
+    if waiting < _BOUND:
+        return f"bound by computing: data were ready {percent(1 - waiting)} of the time"
+    return (
+        f"bound by data: {percent(waiting)} of the time none were ready. Smaller files are decoded faster "
+        "(convjit data pack); more memory keeps more images decoded (CONVJIT_IMAGE_MEMORY)"
+    )
 
 
 def show_result(screen: Screen, result: Result) -> None:
@@ -113,5 +139,6 @@ def show_result(screen: Screen, result: Result) -> None:
         return
     if result.test_error is not None and result.test_loss is not None:
         screen.line(f"test error {percent(result.test_error)}, loss {result.test_loss:.4f}, {duration(result.seconds)}")
+    screen.line(bound(result.waiting))
     screen.line(f"run {result.run}")
     screen.line(f"try it: convjit predict {result.run} IMAGE")

@@ -12,13 +12,24 @@ from functools import cached_property
 from pathlib import Path
 
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
-from convjit.data import Dataset, Progress, cifar10, open_dataset, open_place, sample, split_place
+from convjit.data import (
+    Dataset,
+    Images,
+    Preprocessing,
+    Progress,
+    cifar10,
+    open_dataset,
+    open_place,
+    sample,
+    split_place,
+)
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
 from convjit.train.checkpoint import Checkpoint, State, newest
 from convjit.train.initial import RunCode
 from convjit.train.order import Order
 from convjit.train.own_code import code_runner
+from convjit.train.prepare import preprocessing_of
 from convjit.train.run_folder import RunFolder
 from convjit.train.sums import NO_SUMS
 
@@ -67,8 +78,14 @@ class Job:
     @cached_property
     def order(self) -> Order:
         """Which minibatch comes when."""
-        parts = self.dataset.train.parts if self.recipe.order == "batches" else ()
+        images = self.dataset.train
+        parts = images.parts if isinstance(images, Images) and self.recipe.order == "batches" else ()
         return Order(parts or (len(self.dataset.train),), self.batch)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to image files."""
+        return preprocessing_of(self.net, self.recipe)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -279,7 +296,7 @@ def check_data(state: State, dataset: Dataset, run: Path) -> None:
         raise RunError(
             f"{run}: other classes than those of the run: class {number} is {found!r}, in the run {wanted!r}"
         )
-    if dataset.shape != state.image:
+    if dataset.shape not in (None, state.image):
         found, wanted = ("x".join(map(str, shape)) for shape in (dataset.shape, state.image))
         raise RunError(f"{run}: the images are {found}, those of the run are {wanted} (CxHxW)")
 

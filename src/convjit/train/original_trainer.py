@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from convjit.data import Feeder, Images
+from convjit.data.dataset import in_memory
 from convjit.train.job import Job
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session
@@ -118,12 +119,14 @@ class OriginalTrainer(Trainer):
         """A line of metrics, and the position that goes with it."""
         job, position = self.job, self._position
         first = next(iter(tested.values())) if tested else None
+        rate, waiting = self._clock.rate()
         report = Report(
             position.step,
             round(position.step / job.steps_per_epoch, 4),
             position.interval.mean_loss,
             position.interval.mean_error,
-            round(self._clock.rate(), 1),
+            round(rate, 1),
+            round(waiting, 3),
             first[0] if first else None,
             first[self.session.error_column] if first else None,
         )
@@ -139,7 +142,7 @@ class OriginalTrainer(Trainer):
 
     def _test_images(self, done: int) -> Images:
         """The test batch whose turn it is, a function of the data batches done; or all."""
-        images = self.job.dataset.test
+        images = in_memory(self.job.dataset.test, "a test on one data batch")
         parts = images.parts or (len(images),)
         if not self._testing.one or len(parts) == 1:
             return images
@@ -149,7 +152,7 @@ class OriginalTrainer(Trainer):
 
     def _averages(self, folder: RunFolder) -> Costs:
         """Over the last tests, of which as many count as there are test batches."""
-        count = max(1, len(self.job.dataset.test.parts)) if self._testing.one else 1
+        count = max(1, len(in_memory(self.job.dataset.test, "legacy").parts)) if self._testing.one else 1
         last = [record["test_costs"] for record in folder.read_metrics() if "test_costs" in record][-count:]
         return {name: tuple(np.mean([one[name] for one in last if name in one], axis=0).tolist()) for name in last[-1]}
 

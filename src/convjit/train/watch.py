@@ -17,7 +17,7 @@ __all__ = ["Report", "Result", "Watcher"]
 class Report:
     """Means over the minibatches since the report before, and of the test if there was one; errors are 0 to 1.
 
-    `epoch` counts epochs done, with their fraction.
+    `epoch` counts epochs done, with their fraction. `waiting` is the share of the time in which no data were ready.
     """
 
     step: int
@@ -25,6 +25,7 @@ class Report:
     train_loss: float
     train_error: float
     images_per_s: float
+    waiting: float
     test_loss: float | None = None
     test_error: float | None = None
 
@@ -51,10 +52,12 @@ class Result:
     test_error: float | None
     weights_sha256: str
     interrupted: int = 0
+    waiting: float = 0.0
+    """Share of the training time in which no data were ready."""
 
     def record(self) -> dict[str, Any]:
         """What `train --json` prints."""
-        names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256")
+        names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256", "waiting")
         return {"run": str(self.run), **{name: getattr(self, name) for name in names}}
 
 
@@ -72,6 +75,9 @@ class Watcher:
 
     def step(self, step: int, sums: Sums) -> None:
         """A minibatch is done; called after every one, so it must be quick."""
+
+    def broken(self, line: str) -> None:
+        """A training image cannot be decoded, and another takes its place; told once of each."""
 
     def testing(self) -> None:
         """A test begins."""
