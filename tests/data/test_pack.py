@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_sets import picture, write_folder
+from image_sets import encoded, picture, write_folder
 from PIL import Image
 
 import convjit
@@ -67,7 +67,7 @@ def test_what_is_in_the_shards(tmp_path: Path) -> None:
     small = {data for name, data in files.items() if "jpg" in name and min(Image.open(io.BytesIO(data)).size) <= 32}
     kept, sizes = set(), []
     for i in range(31):
-        data = dataset.train.read(i)  # type: ignore[union-attr]
+        data = encoded(dataset.train).read(i)
         kept.add(data)
         sizes.append(Image.open(io.BytesIO(data)).size)
         assert "exif" not in Image.open(io.BytesIO(data)).info
@@ -130,8 +130,8 @@ def test_several_labels(tmp_path: Path) -> None:
     (source / "labels.csv").write_text("path,labels,split\n0.png,a|b,\n1.png,a,\n2.png,,\n3.png,b,val\n")
     pack(source / "labels.csv", tmp_path / "a", FORM)
     dataset = open_dataset(tmp_path / "a")
-    assert dataset.train.targets is not None  # type: ignore[union-attr]
-    assert sorted(dataset.train.targets.tolist()) == [[0, 0], [1, 0], [1, 1]]  # type: ignore[union-attr]
+    targets = encoded(dataset.train).targets
+    assert targets is not None and sorted(targets.tolist()) == [[0, 0], [1, 0], [1, 1]]
 
 
 def test_places_that_are_refused(tmp_path: Path) -> None:
