@@ -70,12 +70,22 @@ def join_place(path: str, train: Range, test: Range) -> str:
     return f"{path}#train={train},test={test}"
 
 
-def open_place(place: str | os.PathLike[str], *, progress: Progress | None = None) -> Dataset:
-    """The data set of a path, or of the batches of one."""
+def open_place(
+    place: str | os.PathLike[str],
+    *,
+    whole: bool = False,
+    image: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The data set of a path, or of the batches of one.
+
+    `whole` is to test on all images of a set that has none to test on; `image` is as in `open_dataset`.
+    """
     path, train, test = split_place(os.fspath(place))
     if train is None or test is None:
         path, _, share = path.partition("#validation=")
-        return open_dataset(path, validation=_share(share) if share else VALIDATION, progress=progress)
+        validation = _share(share) if share else None if whole else VALIDATION
+        return open_dataset(path, validation=validation, image=image, progress=progress)
     return open_ranges(path, train, test, progress=progress)
 
 

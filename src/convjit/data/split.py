@@ -28,10 +28,12 @@ _PIECE = 4 << 10
 _CHUNK = 2048
 
 
-def with_test(contents: Contents, share: float, progress: Progress | None = None) -> Contents:
-    """The set with a test part, by its own or by splitting the training part."""
+def with_test(contents: Contents, share: float | None, progress: Progress | None = None) -> Contents:
+    """The set with images to test on: its own, else a share of the others, or with None all of them."""
     if contents.test is not None:
         return contents
+    if share is None:
+        return replace(contents, test=contents.train)
     part = contents.train
     chosen = split(digests(contents.index, part.rows, progress), part.labels, share)
     return replace(contents, train=part.take(~chosen), test=part.take(chosen))
