@@ -59,12 +59,12 @@ def make_tar(folder: Path, count: int) -> Path:
 
 
 def make_shards(folder: Path, count: int) -> Path:
-    """Shards of 10,000 images with their labels; one in ten is for validation."""
+    """Shards of 10,000 images with their labels; the last is for validation."""
     shards = folder / "shards"
     shards.mkdir()
     photos = photographs()
     for number, start in enumerate(range(0, count, 10_000)):
-        with (shards / f"{'val' if number % 10 == 9 else 'train'}-{number:04}.tar").open("wb") as file:
+        with (shards / f"{'val' if start + 10_000 >= count else 'train'}-{number:04}.tar").open("wb") as file:
             for i in range(start, min(count, start + 10_000)):
                 file.write(member(f"{i:08}.cls", str(i % CLASSES).encode()))
                 file.write(member(f"{i:08}.jpg", photos[i % 2]))

@@ -153,7 +153,9 @@ class Recorder(Watcher):
         self.saves.append(path.name)
 
 
-def train_tiny(folder: Path, *, net: Path | None = None, data: Dataset | None = None, **options: Any) -> Result:
+def train_tiny(
+    folder: Path, *, net: Path | None = None, data: Dataset | Path | str | None = None, **options: Any
+) -> Result:
     """Train the tiny net in the run folder/"run"; options are those of `carry_out`."""
     net = net or write_net(folder)
     if "resume" in options:

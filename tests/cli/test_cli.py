@@ -24,8 +24,18 @@ from convjit.train import gradient_check
 
 __all__ = ["kernels"]
 
-COMMANDS = ("train", "test", "predict", "features", "net", "bench", "check-grads", "import-checkpoint", "legacy")
-COMMANDS += ("data",)
+COMMANDS = [
+    "train",
+    "test",
+    "predict",
+    "features",
+    "net",
+    "bench",
+    "check-grads",
+    "import-checkpoint",
+    "legacy",
+    "data",
+]
 RESULT = ["run", "seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256", "waiting"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from image_sets import picture, pictures, write_folder, write_tar
 
 from convjit.data import Dataset, Progress, images, open_dataset, sources
+from convjit.data.dataset import in_memory
 from convjit.data.layouts import Contents
 
 
@@ -38,10 +39,13 @@ def test_the_second_open_maps_the_first(tmp_path: Path, cache: Path, decoded: li
     path = write_tar(tmp_path / "x.tar", pictures())
     first, second = open_dataset(path), open_dataset(path)
     assert decoded == ["x"]
-    assert np.array_equal(first.train.pixels, second.train.pixels) and first.fingerprint == second.fingerprint
+    assert (
+        np.array_equal(in_memory(first.train).pixels, in_memory(second.train).pixels)
+        and first.fingerprint == second.fingerprint
+    )
     assert first.classes == second.classes and first.skipped == second.skipped
-    assert type(second.train.pixels) is np.ndarray and not second.train.pixels.flags.writeable
-    assert isinstance(second.train.pixels.base, np.memmap)
+    assert type(in_memory(second.train).pixels) is np.ndarray and not in_memory(second.train).pixels.flags.writeable
+    assert isinstance(in_memory(second.train).pixels.base, np.memmap)
     for folder in (cache, cache / "images", entry(cache)):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not list(cache.rglob("new-*"))

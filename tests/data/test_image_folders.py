@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_sets import picture, pictures, png, write_folder, write_tar
+from image_sets import encoded, picture, pictures, png, write_folder, write_tar
 from numpy.typing import NDArray
 from PIL import Image
 
 from convjit.data import Images, open_dataset
+from convjit.data.dataset import in_memory
 from convjit.errors import DataError
 
 
@@ -38,8 +39,8 @@ def test_a_folder(tmp_path: Path) -> None:
     )
     assert dataset.name == "pets" and dataset.classes == ("cat", "dog") and dataset.shape == (3, 6, 5)
     assert dataset.train.labels.tolist() == [0] * 4 + [1] * 4 and dataset.test.labels.tolist() == [0, 0, 1, 1]
-    assert np.array_equal(dataset.train.pixels[5], array(files["train/dog/0001.png"]))
-    assert np.array_equal(dataset.test.pixels[1], array(files["test/cat/0001.png"]))
+    assert np.array_equal(in_memory(dataset.train).pixels[5], array(files["train/dog/0001.png"]))
+    assert np.array_equal(in_memory(dataset.test).pixels[1], array(files["test/cat/0001.png"]))
     assert calls[-1][0] == calls[-1][1] > 0
 
 
@@ -62,7 +63,7 @@ def test_large_images_are_decoded_in_threads(tmp_path: Path) -> None:
     dataset = open_dataset(write_folder(tmp_path / "x", files))
     names = sorted(name for name in files if name.startswith("train"))
     for index in (0, 1, 150, 299):
-        assert np.array_equal(dataset.train.pixels[index], array(files[names[index]]))
+        assert np.array_equal(in_memory(dataset.train).pixels[index], array(files[names[index]]))
 
 
 def test_kinds_of_images(tmp_path: Path) -> None:
@@ -77,9 +78,9 @@ def test_kinds_of_images(tmp_path: Path) -> None:
     files["test/c/1.png"] = picture(99)
     dataset = open_dataset(write_folder(tmp_path / "x", files))
     assert dataset.shape == (3, 6, 5) and len(dataset.train) == len(files) - 1 and not dataset.skipped
-    grey = dataset.train.pixels[1]
+    grey = in_memory(dataset.train).pixels[1]
     assert np.array_equal(grey[0], grey[1]) and np.array_equal(grey[0], array(files["train/c/1.x"])[0])
-    assert (dataset.train.pixels[-2] == 0x81).all() and (dataset.train.pixels[-1] == 255).all()
+    assert (in_memory(dataset.train).pixels[-2] == 0x81).all() and (in_memory(dataset.train).pixels[-1] == 255).all()
 
 
 def test_a_grey_set_has_one_channel(tmp_path: Path) -> None:
@@ -94,10 +95,12 @@ def test_other_sizes_stay_encoded(tmp_path: Path) -> None:
         odd = "train/dog/0002.png"
         dataset = open_dataset(write_folder(tmp_path / name, files | {odd: picture(0, (7, 5))}))
         assert not isinstance(dataset.train, Images) and dataset.classes == ("cat", "dog")
-        names = [dataset.train.name(i) for i in range(len(dataset.train))]
+        names = [encoded(dataset.train).name(i) for i in range(len(dataset.train))]
         assert names == sorted(one for one in files if one.startswith("train"))
-        assert dataset.train.read(names.index(odd)) == picture(0, (7, 5))
-        assert dataset.train.labels.tolist() == ["dog" in one for one in names] and dataset.train.targets is None
+        assert encoded(dataset.train).read(names.index(odd)) == picture(0, (7, 5))
+        assert (
+            dataset.train.labels.tolist() == ["dog" in one for one in names] and encoded(dataset.train).targets is None
+        )
 
 
 def test_broken_images_are_named_and_skipped(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_sets import picture, pictures, write_folder, write_tar
+from image_sets import encoded, picture, pictures, write_folder, write_tar
 from matlab_files import structures
 
 from convjit.data import Dataset, open_dataset
@@ -96,7 +96,10 @@ def test_shards(tmp_path: Path, kind: str, end: str) -> None:
         dataset = open_dataset(path)
         assert dataset.classes == names
         assert found(dataset) == {"train": [(names[0], 6), (names[1], 6)], "test": [(names[0], 3), (names[1], 3)]}
-        assert dataset.train.read(7) == picture(11, (6, 6)) and dataset.train.name(7) == f"train-001.tar{end}/0011.png"
+        assert (
+            encoded(dataset.train).read(7) == picture(11, (6, 6))
+            and encoded(dataset.train).name(7) == f"train-001.tar{end}/0011.png"
+        )
     assert found(open_dataset(tmp_path / one))["train"][0][0] == names[0]
     assert len(open_dataset(tmp_path / one).train) + len(open_dataset(tmp_path / one).test) == 6
 
@@ -161,10 +164,11 @@ def test_several_labels(tmp_path: Path) -> None:
     for name in ("a.jsonl", "b.json", "c.csv", "d.csv"):
         dataset = open_dataset(tmp_path / "x" / name)
         assert dataset.classes == ("sea", "sky")
-        assert dataset.train.targets is not None and dataset.test.targets is not None
-        assert dataset.train.targets.tolist() == [[0, 1], [1, 1], [0, 0]] and dataset.test.targets.tolist() == [[1, 1]]
+        train, test = encoded(dataset.train), encoded(dataset.test)
+        assert train.targets is not None and train.targets.tolist() == [[0, 1], [1, 1], [0, 0]]
+        assert test.targets is not None and test.targets.tolist() == [[1, 1]]
         assert dataset.train.labels.tolist() == [1, 0 if name == "d.csv" else 1, -1]
-        assert dataset.train.read(1) == files["1.png"] and dataset.train.name(1) == "1.png"
+        assert encoded(dataset.train).read(1) == files["1.png"] and encoded(dataset.train).name(1) == "1.png"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_lists(tmp_path: Path, name: str, text: str) -> None:
 def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "x", {f"{i}.png": picture(i) for i in range(4)})
     (tmp_path / "secret.png").write_bytes(picture(9))
-    cases = {
+    cases: dict[str, tuple[str | bytes, str]] = {
         "outside.csv": ("0.png,a\n../secret.png,b", "is not below the list's folder"),
         "absolute.csv": ("0.png,a\n/etc/passwd,b", "'/etc/passwd' is not below"),
         "short.csv": ("path,label\n0.png,a\n1.png", "short.csv:3: 1 columns; there must be 2"),
@@ -259,9 +263,11 @@ def test_ilsvrc(tmp_path: Path, packed: bool) -> None:
     assert dataset.classes == ("n01440764 tench", "n01443537 goldfish", "n01484850 great white shark")
     assert dataset.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert dataset.test.labels.tolist() == [0, 1, 2]
-    assert dataset.train.read(6) == picture(12, (20, 22), kind="JPEG")
-    assert dataset.train.name(6) == "ILSVRC2012_img_train.tar/n01443537/n01443537_2.JPEG"
-    assert [dataset.test.read(i) for i in range(3)] == [picture(90 + i, (20, 25), kind="JPEG") for i in range(3)]
+    assert encoded(dataset.train).read(6) == picture(12, (20, 22), kind="JPEG")
+    assert encoded(dataset.train).name(6) == "ILSVRC2012_img_train.tar/n01443537/n01443537_2.JPEG"
+    assert [encoded(dataset.test).read(i) for i in range(3)] == [
+        picture(90 + i, (20, 25), kind="JPEG") for i in range(3)
+    ]
     # The same, unpacked by hand.
     other = tmp_path / "y"
     for one in SYNSETS:

@@ -39,10 +39,10 @@ def write_members(path: Path, *extra: tuple[tarfile.TarInfo, bytes], mode: str =
 
 def refused(path: Path, says: str) -> None:
     before = sorted(path.parent.rglob("*"))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match=says) as caught:
         open_dataset(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     message = str(caught.value)
     assert "\n" not in message and message.startswith(str(path))
     assert [name for name in sorted(path.parent.rglob("*")) if "cache" not in name.parts] == [

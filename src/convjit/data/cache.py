@@ -53,7 +53,7 @@ def content_key(source: Folder | Tar) -> str | None:
     return digest.hexdigest()
 
 
-def contents_key(contents: Contents, validation: float) -> str | None:
+def contents_key(contents: Contents, validation: float | None) -> str | None:
     """A name for a set of image files as it is now; None if it cannot be told.
 
     `validation` is the share that is set apart where the set has no images to test on.
@@ -73,7 +73,7 @@ def contents_key(contents: Contents, validation: float) -> str | None:
     return digest.hexdigest()
 
 
-def archives_key(paths: Sequence[Path], validation: float) -> str | None:
+def archives_key(paths: Sequence[Path], validation: float | None) -> str | None:
     """The same for a set in archives, which need not be read for it; None for what is too large for the cache."""
     digest = hashlib.sha256(f"convjit archives {_VERSION} {validation}".encode())
     try:

@@ -30,6 +30,8 @@ _FEW = 10
 _MANY_IN_A_ROW = 100
 
 _PROBES = 64
+# Larger images are photographs, which a net is not given as they are.
+_LARGEST = 256 * 256
 _AHEAD = 16
 _CHUNK_IMAGES = 128
 _CHUNK_BYTES = 16 << 20
@@ -42,7 +44,7 @@ Size = tuple[int, int]
 
 
 def image_size(contents: Contents) -> Size | None:
-    """(H, W) of the images, if they fit into memory, and some from all over the set are equal; else None.
+    """(H, W) of the images, if they are small, fit into memory, and some from all over the set are equal; else None.
 
     Images that can have several classes are left as they are too.
     """
@@ -57,7 +59,7 @@ def image_size(contents: Contents) -> Size | None:
             assert not isinstance(result, WrongSizeError)
             found = result.shape[1], result.shape[2]
             size = size or found
-            if found != size or _count(contents) * size[0] * size[1] > MAX_BYTES:
+            if found != size or size[0] * size[1] > _LARGEST or _count(contents) * size[0] * size[1] > MAX_BYTES:
                 return None
     # Of a set of broken images alone, the first that is whole decides.
     return size or (0, 0)

@@ -101,7 +101,7 @@ def pack(
     record = {"format": 1, "set": fingerprint(contents), **asdict(form), "pillow": PIL.__version__}
     try:
         with _hold(destination, record):
-            _write(destination / CLASSES, json.dumps(contents.classes, ensure_ascii=False, indent=0).encode())
+            _write(destination / CLASSES, json.dumps(contents.classes, indent=0).encode())
             shards = _plan(contents, destination, form)
             fresh = _Packing(shards, form, destination / _WORK, progress).run(workers)
             skipped = tuple(_skipped(shards, destination))

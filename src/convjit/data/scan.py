@@ -30,10 +30,12 @@ __all__ = ["ClassCount", "Copies", "Scan", "scan"]
 
 _CHUNK = 64
 _DIGEST = 16
+# In the place of a broken file's digest.
+_NOTHING = bytes(_DIGEST)
 _MOST_GROUPS, _MOST_NAMES = 1000, 8
 # Sample pictures of all classes together.
 _PICTURES = 3000
-_MOST_OF_CLASS = 10
+_MOST_OF_CLASS = 8
 _THUMBNAIL = 96
 _KINDS = {b"\xff\xd8": "JPEG", b"\x89P": "PNG", b"RI": "WebP", b"BM": "BMP"}
 
@@ -198,9 +200,7 @@ class _Scanning:
         """Groups of equal files, those that matter most first, and how many files could go."""
         digests = np.frombuffer(bytes(self.digests), f"V{_DIGEST}")
         _, group, counts = np.unique(digests, return_inverse=True, return_counts=True)
-        # What could not be read has no contents.
-        unread = digests == np.void(bytes(_DIGEST))
-        several = np.flatnonzero((counts[group] > 1) & ~unread)
+        several = np.flatnonzero((counts[group] > 1) & (digests != np.void(_NOTHING)))
         found: dict[int, list[int]] = defaultdict(list)
         for number in several.tolist():
             found[int(group[number])].append(number)
@@ -231,15 +231,14 @@ def _look_at(samples: Samples, chosen: set[int], places: range) -> list[_Seen]:
 
 
 def _look(samples: Samples, place: int, is_chosen: bool) -> _Seen:
-    digest = bytes(_DIGEST)
     try:
         data = samples.read(place)
-        digest = hashlib.sha256(data).digest()[:_DIGEST]
         picture = decode_picture(data, lambda height, width: (min(height, _THUMBNAIL), min(width, _THUMBNAIL)))
     except OSError as error:
-        return _Seen(digest, reason=f"cannot be read: {error.strerror or error}")
+        return _Seen(_NOTHING, reason=f"cannot be read: {error.strerror or error}")
     except BrokenImageError as error:
-        return _Seen(digest, reason=str(error))
+        return _Seen(_NOTHING, reason=str(error))
+    digest = hashlib.sha256(data).digest()[:_DIGEST]
     kind = next((name for magic, name in _KINDS.items() if data.startswith(magic)), "PPM")
     small = _thumbnail(picture.image) if is_chosen else b""
     return _Seen(digest, len(data), kind, (picture.height, picture.width), picture.image.mode == "L", small)

@@ -30,19 +30,24 @@ _LOOK_AT = 1000
 
 
 def open_dataset(
-    path: str | os.PathLike[str], *, validation: float = VALIDATION, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    *,
+    validation: float | None = VALIDATION,
+    image: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """The data set in a folder, in archives, or of a list (docs/data.md has every layout).
 
-    Where it has no images to test on, the share `validation` of every class is set apart. Images of one size that fit
-    into memory are decoded once and then kept, as bytes, in convjit's cache folder; later calls map that into memory.
-    Others stay `Encoded`, and are decoded when they are needed. `progress(done, total)` is called now and then, with
-    images or with bytes of archives. Broken images are skipped and named in `Dataset.skipped`, up to 1 % (up to ten in
-    a set below 1,000); more raise DataError, as does any other fault: one line that names the path, what was found,
-    what is allowed and the way out.
+    Where it has no images to test on, the share `validation` of every class is set apart; with None, all are to test
+    on too. Images of one size, up to 256x256, that fit into memory are decoded once and then kept, as bytes, in
+    convjit's cache folder; later calls map that into memory. Others stay `Encoded`, and are decoded when they are
+    needed, as are all that have not the shape `image` (C, H, W), if that is given. `progress(done, total)` is called
+    now and then, with images or with bytes of archives. Broken images are skipped and named in `Dataset.skipped`, up to
+    1 % (up to ten in a set below 1,000); more raise DataError, as does any other fault: one line that names the path,
+    what was found, what is allowed and the way out.
     """
     place = Path(path)
-    if not 0 < validation < 1:
+    if validation is not None and not 0 < validation < 1:
         raise DataError(f"{shown(place)}: a validation set of {validation}; it is a share between 0 and 1, such as 0.1")
     source = None if shards_of(place) else open_source(place)
     if isinstance(source, Folder) and is_original(source.path):
@@ -50,7 +55,7 @@ def open_dataset(
     if source is not None and (load := _recognise(source)):
         return _arrays(source, load, progress)
     try:
-        return _pictures(place, source, validation, progress)
+        return _pictures(place, source, validation, image, progress)
     except DataError as error:
         raise _located(error, shown(place)) from None
 
@@ -70,26 +75,35 @@ def _arrays(source: Folder | Tar, load: _Loader, progress: Progress | None) -> D
     return dataset
 
 
-def _pictures(path: Path, source: Folder | Tar | None, validation: float, progress: Progress | None) -> Dataset:
+def _pictures(
+    path: Path,
+    source: Folder | Tar | None,
+    validation: float | None,
+    image: tuple[int, ...] | None,
+    progress: Progress | None,
+) -> Dataset:
     """A set of image files."""
     if isinstance(source, Tar):
         # Its contents are known by its hash, without unpacking it.
         key = cache.archives_key([path], validation)
-        if key and (kept := cache.load(key, source.name)):
+        if key and (kept := cache.load(key, source.name)) and image in (None, kept.shape):
             return kept
     contents = read_contents(path, progress)
     size = image_size(contents)
+    if image is not None and size not in ((0, 0), image[1:]):
+        size = None
     key = None
     if size is not None:
         key = cache.contents_key(contents, validation)
-        if key and (kept := cache.load(key, contents.name)):
+        if key and (kept := cache.load(key, contents.name)) and image in (None, kept.shape):
             return kept
     divided = with_test(contents, validation, progress)
     assert divided.test is not None
     if not len(divided.test):
         found = f"{len(divided.train)} images are too few to set some apart to test on"
         raise DataError(f"{shown(path)}: {found}; give more, or a folder val")
-    if size is not None and (dataset := decode_all(divided, size, progress)):
+    dataset = decode_all(divided, size, progress) if size is not None else None
+    if dataset is not None and image in (None, dataset.shape):
         # Not kept if the source changed while it was read.
         now = contents if contents.index.archives else read_contents(path)
         if key and cache.contents_key(now, validation) == key:

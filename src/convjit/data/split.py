@@ -28,10 +28,12 @@ _PIECE = 4 << 10
 _CHUNK = 2048
 
 
-def with_test(contents: Contents, share: float, progress: Progress | None = None) -> Contents:
-    """The set with a test part, by its own or by splitting the training part."""
+def with_test(contents: Contents, share: float | None, progress: Progress | None = None) -> Contents:
+    """The set with images to test on: its own, else a share of the others, or with None all of them."""
     if contents.test is not None:
         return contents
+    if share is None:
+        return replace(contents, test=contents.train)
     part = contents.train
     chosen = split(digests(contents.index, part.rows, progress), part.labels, share)
     return replace(contents, train=part.take(~chosen), test=part.take(chosen))
@@ -45,7 +47,7 @@ def split(digests: NDArray[np.uint64], labels: NDArray[np.int32], share: float) 
     lowest, highest = digests[order[starts]], digests[order[[*(starts[1:] - 1), len(order) - 1]]]
     # Hashes, not samples, so that equal files stay together.
     chosen |= np.isin(digests, lowest[lowest != highest])
-    left = np.bincount(labels[~chosen] + 1, minlength=len(starts) + 2)
+    left = np.bincount(labels[~chosen] + 1, minlength=int(labels.max()) + 2)
     missing = left[labels[order[starts]] + 1] == 0
     return chosen & ~np.isin(digests, highest[missing])
 

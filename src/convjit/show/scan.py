@@ -14,9 +14,9 @@ _LINES = 10
 
 def describe(scan: Scan) -> list[tuple[str, str]]:
     """What there is to say of a set in a few words: heading and text."""
-    tested = f" + {scan.test:,} to test on" if scan.test else "; none to test on: a tenth of every class will be"
+    tested = f"{scan.train:,} to train on, {scan.test:,} to test on"
     facts = [
-        ("images", f"{scan.train:,} to train on{tested}"),
+        ("images", tested if scan.test else f"{scan.train:,}, of which a tenth will be set apart to test on"),
         ("classes", f"{len(scan.classes):,}"),
         ("files", megabytes(scan.bytes) + ", " + ", ".join(f"{count:,} {kind}" for kind, count in scan.kinds.items())),
     ]

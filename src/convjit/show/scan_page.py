@@ -32,9 +32,9 @@ main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 80px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0; letter-spacing: -.01em; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 44px 0 14px; }
 .path { color: var(--soft); margin: 4px 0 28px; overflow-wrap: anywhere; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 1px; background: var(--line);
-  border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-.facts div { background: var(--card); padding: 14px 16px; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(215px, 1fr)); gap: 1px; margin: 0;
+  background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
+.facts div { box-shadow: 0 0 0 1px var(--line); padding: 14px 16px; }
 .facts dt { color: var(--soft); font-size: 13px; }
 .facts dd { margin: 2px 0 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .bad { color: var(--bad); }
@@ -123,7 +123,7 @@ def _sizes(scan: Scan) -> str:
     width = wide * len(counts)
     style = f"max-width:{width}px"
     return (
-        "<h2>Shorter sides, in pixels from this number on</h2>"
+        "<h2>Pixels of the shorter side</h2><p class=key>each bar from its number to the next</p>"
         f'<svg viewBox="0 0 {width} {high + 38}" style="{style}" role=img>{"".join(bars)}</svg>'
     )
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from convjit.cfg import parse_net
 from convjit.data import Dataset, Encoded, Images, Preprocessing
 from convjit.data.decode import MAX_FILE, BrokenImageError, quiet
+from convjit.data.relabel import relabelled
 from convjit.data.stream import shown
 from convjit.errors import DataError, RunError
 from convjit.train.checkpoint import Checkpoint, newest
@@ -105,11 +106,18 @@ class Run:
         return self.state.classes
 
     def open_data(self, data: str | os.PathLike[str] | Dataset | None, notes: Notes | None = None) -> Dataset:
-        """The data given, else those of the run; RunError if they have other classes or sizes than the run's."""
+        """The data given, else those of the run; RunError if they have classes or sizes that the run has not.
+
+        They may have some of the run's classes only, which are known by their names.
+        """
         if isinstance(data, Dataset):
             dataset = data
         elif where := str(Path(data).absolute()) if data is not None else self.state.data:
-            dataset = open_data(where, notes)
+            # Of the run's own data, what was set apart to test on; of others, all.
+            whole = where != self.state.data
+            dataset = relabelled(
+                open_data(where, notes, whole=whole, image=self.state.image if whole else None), self.classes
+            )
         else:
             raise RunError(f"{self.path}: was trained on arrays; give the data to test on")
         check_data(self.state, dataset, self.path)
