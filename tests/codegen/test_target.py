@@ -24,7 +24,7 @@ def test_the_widest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda target: target.name)
 def test_one_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
     monkeypatch.setenv("CONVJIT_TARGET", target.name)
-    assert host_target() is target
+    assert host_target() == target
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_unknown_names(monkeypatch: pytest.MonkeyPatch, asked: str, said: str) -
 
 
 def test_targets_of_other_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = next(name for name, target in TARGETS.items() if target not in runnable_targets())
+    other = next(name for name in TARGETS if name not in [target.name for target in runnable_targets()])
     monkeypatch.setenv("CONVJIT_TARGET", other)
     names = ", ".join(target.name for target in runnable_targets())
     with pytest.raises(TargetError) as caught:

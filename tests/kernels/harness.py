@@ -22,7 +22,7 @@ from convjit.codegen.jit import Loader, assembly, compile_object
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import TARGETS, Target, runnable_targets
 from convjit.codegen.values import Value
-from convjit.kernels import Generated, Problem, generate, stages, workspace_bytes
+from convjit.kernels import Generated, Problem, generate, rounds, workspace_bytes
 from convjit.ops.base import Halo, Maps, Op, Operand, PerImage
 from convjit.program import Buffer, stored_shape
 
@@ -197,10 +197,11 @@ def run_stored(
         buffers[target] = buffers[source]
     before = {name: buffer.array.copy() for name, buffer in buffers.items()}
     workspace = Guarded((max(workspace_bytes(problem), 1),), np.dtype(np.uint8))
-    for stage in stages(problem):
+    for stage, turn in rounds(problem):
         kernel = compile_kernel(stage)
         scratch = Guarded((max(kernel.generated.scratch_bytes, 1),), np.dtype(np.uint8))
-        tasks = list(range(kernel.generated.tasks))
+        first, count = turn.tasks(kernel.generated.tasks)
+        tasks = list(range(first, first + count))
         random.Random(seed).shuffle(tasks)
         addresses = [*(buffers[name].address for name in op.names), workspace.address]
         kernel.call(addresses, scratch.address, tasks)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from harness import on_every_target, problem, run_kernel
 
 from convjit.codegen.target import TARGETS, Target
-from convjit.kernels import choose
-from convjit.kernels.winograd import NAME
-from convjit.kernels.winograd_transforms import weights_matrix
+from convjit.kernels import choose, rounds
+from convjit.kernels.base import ALGORITHMS, DIRECT
+from convjit.kernels.winograd_transforms import SIDES, Scheme
 from convjit.ops.base import Halo, Maps
-from convjit.ops.conv import ConvBackwardData, ConvForward, ConvShape
+from convjit.ops.conv import ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
 from convjit.ops.neuron import Neuron
 
 SHAPES = [
@@ -24,8 +25,11 @@ SHAPES = [
     "c17 h6 w8 f5 k5 p4",
     "c2 h5 w6 f3 k5 p2",
     "c33 h13 f20 k3 p1",
+    "c3 h27 w31 f7 k11 s4",
+    "c4 h14 w11 f6 k5 p2 s2 g2",
+    "c2 h9 f3 k2",
 ]
-Op = ConvForward | ConvBackwardData
+Op = ConvForward | ConvBackwardData | ConvBackwardWeights
 
 
 def _ops(text: str) -> list[Op]:
@@ -34,25 +38,31 @@ def _ops(text: str) -> list[Op]:
         ConvForward(s),
         ConvForward(s, "unshared", Neuron("relu")),
         ConvForward(s, "none", accumulate=True),
-        ConvBackwardData(s),
-        ConvBackwardData(s, accumulate=True),
+        ConvBackwardWeights(s),
+        ConvBackwardWeights(s, accumulate=True),
+        *([ConvBackwardData(s), ConvBackwardData(s, accumulate=True)] if s.stride == 1 else []),
     ]
 
 
 def _check(op: Op, batch: int, target: Target) -> None:
     random = np.random.default_rng(batch)
     halos = {name: op.reach(name).union(Halo(0, 1, 1, 0)) for name, o in op.operands().items() if isinstance(o, Maps)}
-    asked = replace(problem(op, batch, target, **halos), algorithm=NAME)
+    direct = problem(op, batch, target, **halos)
     arrays = {
         name: random.standard_normal(operand.logical(batch)).astype(np.float32)
         for name, operand in op.operands().items()
         if name in op.reads or op.accumulate
     }
-    found, wanted = run_kernel(asked, arrays), op.run(arrays)
-    for name, want in wanted.items():
-        error = np.linalg.norm(found[name] - want) / np.linalg.norm(want)
-        # The transforms multiply rounding errors by up to some ten: 1e-5 where plain sums of this length have 1e-6.
-        assert error < 1e-5, asked.text()
+    wanted = op.run(arrays)
+    ways = {name: way for name, way in ALGORITHMS[type(op)].items() if way.gain(direct) > 0}
+    assert ways, direct.text()
+    for way in ways:
+        asked = replace(direct, algorithm=way)
+        found = run_kernel(asked, arrays)
+        for name, want in wanted.items():
+            error = np.linalg.norm(found[name] - want) / np.linalg.norm(want)
+            # The transforms multiply rounding errors by up to some ten: 1e-5 where plain sums of this length have 1e-6.
+            assert error < 1e-5, asked.text()
 
 
 @on_every_target
@@ -68,40 +78,48 @@ def test_batches(target: Target) -> None:
         _check(ConvForward(ConvShape.parse("c3 h8 f4 k3 p1")), batch, target)
 
 
-@pytest.mark.parametrize("size", [3, 5])
-def test_weights_matrix_makes_exact_filters(size: int) -> None:
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
+def test_matrices_are_exact(size: int) -> None:
     """The identity behind it all, in one dimension and exact arithmetic: A'[(G w) * (B' x)] is the correlation."""
-    random = np.random.default_rng(0)
-    w, x, made = random.standard_normal(size), random.standard_normal(6), 7 - size
-    points = (0, 1, -1, 2, -2)
-    output = np.array([[p**i for p in points] + [float(i == made - 1)] for i in range(made)], float)
-    data = np.array(
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ],
-        float,
-    )
-    found = output @ ((np.array(weights_matrix(size)) @ w) * (data @ x))
-    assert np.allclose(found, np.correlate(x, w, "valid"), atol=1e-12)
+    for side in SIDES:
+        if (made := side - size + 1) < 1:
+            continue
+        scheme = Scheme(size, made)
+        w, x = ([Fraction(i * i % 7 - 3) for i in range(n)] for n in (size, side))
+        u, v = (
+            [sum(a * b for a, b in zip(row, values, strict=True)) for row in matrix]
+            for matrix, values in ((scheme.weights, w), (scheme.data, x))
+        )
+        found = [sum(a * b * c for a, b, c in zip(row, u, v, strict=True)) for row in scheme.output]
+        assert found == [sum(w[i] * x[start + i] for i in range(size)) for start in range(made)]
+
+
+@on_every_target
+@pytest.mark.parametrize("text", ["c3 h9 w11 f5 k3 p1", "c2 h12 f4 k5 p2 g2"])
+def test_gradients_of_weights_in_several_rounds(text: str, target: Target) -> None:
+    """With a small last cache there are many rounds, the last of them a short one."""
+    small = replace(target, third_level=4096)
+    op = ConvBackwardWeights(ConvShape.parse(text))
+    asked = [problem(op, 5 * target.lanes, small, x=op.reach("x"))]
+    assert any(len(rounds(replace(asked[0], algorithm=name))) > 5 for name in ALGORITHMS[type(op)])
+    _check(op, 5 * target.lanes, small)
 
 
 @pytest.mark.parametrize(
-    ("text", "pays"),
+    ("op", "text", "way"),
     [
-        ("c32 h16 f32 k5 p2", True),
-        ("c192 h13 f384 k3 p1", True),
-        ("c3 h32 f32 k5 p2", False),
-        ("c3 h224 f64 k11 s4", False),
-        ("c32 h16 f32 k3 p1 s2", False),
-        ("c64 h3 f64 k3 p1", False),
+        (ConvForward, "c32 h16 f32 k5 p2", "winograd4"),
+        (ConvForward, "c192 h13 f384 k3 p1", "winograd5"),
+        (ConvForward, "c3 h224 f64 k11 s4", "winograd5"),
+        (ConvForward, "c1 h28 f2 k5 p2", DIRECT),
+        (ConvForward, "c64 h13 f64 k1", DIRECT),
+        (ConvBackwardData, "c32 h16 f32 k5 p2", "winograd4"),
+        (ConvBackwardData, "c3 h224 f64 k11 s4", DIRECT),
+        (ConvBackwardWeights, "c32 h16 f32 k5 p2", "winograd4"),
+        (ConvBackwardWeights, "c3 h32 f32 k5 p2", DIRECT),
     ],
 )
-def test_is_chosen_where_it_pays(text: str, pays: bool) -> None:
-    op = ConvForward(ConvShape.parse(text))
-    chosen = choose(problem(op, 128, TARGETS["avx512"], x=op.reach("x")))
-    assert (chosen.algorithm == NAME) is pays
+def test_what_is_chosen(op: type[Op], text: str, way: str) -> None:
+    asked = op(ConvShape.parse(text))
+    halos = {name: asked.reach(name) for name in asked.reads if isinstance(asked.operands()[name], Maps)}
+    assert choose(problem(asked, 128, TARGETS["avx512"], **halos)).algorithm == way

@@ -21,7 +21,7 @@ def _processor(target: Target) -> tuple[str, str]:
     """(cpu, features) for LLVM: this very processor where `target` is the widest that it runs, else the target's
     own.
     """
-    if target in runnable_targets()[:1]:
+    if target.name == next((t.name for t in runnable_targets()), None):
         features = llvm.get_host_cpu_features().flatten()
         return llvm.get_host_cpu_name(), f"{features},{target.features}" if target.features else features
     return target.cpu, target.features

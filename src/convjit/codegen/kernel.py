@@ -238,6 +238,25 @@ class Kernel:
             vector = vector + upper
         return self.lane(vector, 0)
 
+    def lane_sums(self, vectors: Sequence[Value]) -> list[Value]:
+        """Sums over the lanes of many vectors, one sum to a lane; lanes beyond the last are 0.
+
+        Halves are added to halves, two vectors at once: a fixed order, and a third of the instructions of `lane_sum`.
+        """
+        lanes = self.lanes
+        missing = -len(vectors) % lanes
+        groups = [*vectors, *[self.number(0)] * missing]
+        width = lanes
+        while width > 1:
+            # Each vector holds lanes / width groups of `width` partial sums.
+            half = width // 2
+            starts = range(0, 2 * lanes, width)
+            lower, upper = ([s + h + i for s in starts for i in range(half)] for h in (0, half))
+            pairs = zip(groups[::2], groups[1::2], strict=True)
+            groups = [self.shuffle(a, b, lower) + self.shuffle(a, b, upper) for a, b in pairs]
+            width = half
+        return groups
+
     # Control flow
 
     @contextmanager
@@ -273,6 +292,26 @@ class Kernel:
         yield
         self.at.branch(after)
         self.at.position_at_end(after)
+
+    @contextmanager
+    def procedure(self, name: str, *pointers: Pointer) -> Iterator[list[Pointer]]:
+        """Write the block as a function of its own, called here with `pointers`; it sees those and nothing else.
+
+        Constants that LLVM keeps in registers through the code around then leave this code its registers.
+        """
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * len(pointers))
+        function = ir.Function(self.module, kind, self.module.get_unique_name(f"{self.name}.{name}"))
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        set.add(function.attributes, '"no-builtins"')
+        self.at.call(function, [pointer.ir for pointer in pointers])
+        caller, place, self.function = self.function, self.at.block, function
+        self.at.position_at_end(function.append_basic_block("entry"))
+        arguments = zip(pointers, function.args, strict=True)
+        yield [Pointer(self.at, argument, pointer.element, pointer.align) for pointer, argument in arguments]
+        self.at.ret_void()
+        self.function = caller
+        self.at.position_at_end(place)
 
     def variables(self, count: int, kind: ir.Type | None = None) -> list[Pointer]:
         """`count` variables (vectors of float32 unless `kind` says else) that LLVM keeps in registers."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 
@@ -18,8 +21,9 @@ __all__ = ["TARGETS", "Target", "host_target", "initialise_llvm", "runnable_targ
 class Target:
     """One instruction set.
 
-    `lanes` is V, the float32 lanes of a vector; `registers` the number of vector registers; caches in bytes, of one
-    core. `needs` are the features (LLVM's names) that a processor must have to run it.
+    `lanes` is V, the float32 lanes of a vector; `registers` the number of vector registers; caches in bytes, the
+    smallest that are usual unless they are this machine's, the third level shared by all cores. `needs` are
+    the features (LLVM's names) that a processor must have to run it.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Target:
     needs: tuple[str, ...] = ()
     first_level: int = 32 * 1024
     second_level: int = 1024 * 1024
+    third_level: int = 8 * 1024 * 1024
 
     @property
     def is_x86(self) -> bool:
@@ -40,6 +45,7 @@ class Target:
 
 
 _X86 = "x86_64-unknown-linux-gnu"
+_LEVELS = {"1": "first_level", "2": "second_level", "3": "third_level"}
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -75,10 +81,25 @@ def _host_features() -> frozenset[str]:
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
 
+@cache
+def _host_caches() -> Mapping[str, Any]:
+    """Bytes of the data caches, as far as the system tells."""
+    found = {}
+    for entry in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((entry / name).read_text().strip() for name in ("level", "type", "size"))
+            if kind != "Instruction" and level in _LEVELS and size.endswith("K"):
+                found[_LEVELS[level]] = int(size[:-1]) * 1024
+        except (OSError, ValueError):
+            continue
+    return found
+
+
 def runnable_targets() -> list[Target]:
-    """The targets that this processor can execute, widest first."""
+    """The targets that this processor can execute, widest first, with its own caches."""
     arm = platform.machine().lower() in ("aarch64", "arm64")
-    return [t for t in TARGETS.values() if t.is_x86 != arm and set(t.needs) <= _host_features()]
+    able = [t for t in TARGETS.values() if t.is_x86 != arm and set(t.needs) <= _host_features()]
+    return [replace(target, **_host_caches()) for target in able]
 
 
 def host_target() -> Target:
@@ -89,9 +110,9 @@ def host_target() -> Target:
     asked = settings.target_name()
     if asked is None:
         return runnable[0]
+    if target := next((target for target in runnable if target.name == asked), None):
+        return target
     if asked not in TARGETS:
         raise TargetError(f"CONVJIT_TARGET={asked}: known are {', '.join(TARGETS)}{near(asked, TARGETS)}")
-    if TARGETS[asked] not in runnable:
-        names = ", ".join(t.name for t in runnable)
-        raise TargetError(f"CONVJIT_TARGET={asked}: this processor cannot run it; it runs {names}")
-    return TARGETS[asked]
+    names = ", ".join(t.name for t in runnable)
+    raise TargetError(f"CONVJIT_TARGET={asked}: this processor cannot run it; it runs {names}")

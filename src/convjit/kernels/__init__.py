@@ -31,6 +31,7 @@ from convjit.kernels import (
     targets,
     update,
     winograd,
+    winograd_weights,
 )
 from convjit.kernels.base import (
     GENERATORS,
@@ -39,6 +40,7 @@ from convjit.kernels.base import (
     choose,
     generate,
     has_kernel,
+    rounds,
     stages,
     workspace_bytes,
 )
@@ -75,11 +77,13 @@ __all__ = [
     "pool_backward",
     "resample",
     "reshape",
+    "rounds",
     "softmax",
     "stages",
     "target_cost",
     "targets",
     "update",
     "winograd",
+    "winograd_weights",
     "workspace_bytes",
 ]

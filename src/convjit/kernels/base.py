@@ -25,11 +25,13 @@ __all__ = [
     "Generated",
     "MapsView",
     "Problem",
+    "Round",
     "algorithm",
     "choose",
     "generate",
     "generator",
     "has_kernel",
+    "rounds",
     "stages",
     "workspace_bytes",
 ]
@@ -135,6 +137,20 @@ Generate = Callable[[Kernel, Problem], int]
 
 
 @dataclass(frozen=True)
+class Round:
+    """One turn of a stage: part `part` of `parts` equal parts of its tasks."""
+
+    stage: int
+    part: int = 0
+    parts: int = 1
+
+    def tasks(self, total: int) -> tuple[int, int]:
+        """(first task, tasks) of this turn, of `total` in all."""
+        each = total // self.parts
+        return self.part * each, each
+
+
+@dataclass(frozen=True)
 class Algorithm:
     """Another way to compute an op: kernels that run one after the other and hand on what is in the workspace."""
 
@@ -144,6 +160,8 @@ class Algorithm:
     where it is not possible."""
     workspace: Callable[[Problem], int]
     """Bytes."""
+    rounds: Callable[[Problem], list[Round]] | None = None
+    """The turns of the stages, where some come more than once."""
 
 
 GENERATORS: dict[type[Op], Generate] = {}
@@ -182,6 +200,14 @@ def stages(problem: Problem) -> list[Problem]:
     if problem.algorithm == DIRECT:
         return [problem]
     return [replace(problem, stage=i) for i in range(len(ALGORITHMS[type(problem.op)][problem.algorithm].stages))]
+
+
+def rounds(problem: Problem) -> list[tuple[Problem, Round]]:
+    """The kernels of its algorithm in the order in which they run, and which of their tasks."""
+    made = stages(problem)
+    way = ALGORITHMS.get(type(problem.op), {}).get(problem.algorithm)
+    turns = way.rounds(problem) if way and way.rounds else [Round(i) for i in range(len(made))]
+    return [(made[turn.stage], turn) for turn in turns]
 
 
 def workspace_bytes(problem: Problem) -> int:

@@ -37,8 +37,8 @@ class WeightsTiling:
 
 
 def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
-    """The tiling for a shape: accumulators, a row of taps and one gradient fill the registers."""
-    spare = target.registers - 1
+    """The tiling for a shape: accumulators, a row of taps and one gradient fill the registers but one."""
+    spare = target.registers - 2
     taps = next(
         -(-s.size // parts) for parts in range(1, s.size + 1) if 4 * -(-s.size // parts) <= spare - 3 or parts == s.size
     )

@@ -1,300 +1,168 @@
-"""Winograd's minimal filtering for 3x3 and 5x5 filters of stride 1: tiles of 6x6 pixels, multiplied number by number.
+"""Winograd's minimal filtering for the forward pass and the gradient of the input: tiles multiplied point by point.
 
-    y = A' [ sum over r of (G w G') * (B' x B) ] A         m x m outputs from a tile of 6 x 6 pixels, m + K - 1 = 6
+    y = A' [ sum over r of (G w G') * (B' x B) ] A         m x m outputs from a tile of n x n pixels, n = m + K - 1
 
-(Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.) 36 multiplications
-make 4x4 outputs of a 3x3 filter instead of 144, or 2x2 of a 5x5 filter instead of 100. A lane is an image: the
-transforms are plain vector code.
-
-Stage 0 transforms the weights into the workspace, [36][outputs][reduced]. Stage 1 takes a few tiles at a time through
-all three steps, so that what is between them stays in the second-level cache. Where the side is no multiple of m, the
-last tile is moved back to end at the edge, and stores only what the one before it has not. Relative error in float32:
-2e-6 for 3x3, 3e-6 for 5x5 (36 reduced channels or more).
+64 multiplications make 4x4 outputs of a 5x5 filter instead of 400, 36 make 4x4 of a 3x3 filter instead of 144. A lane
+is an image, so that the transforms are plain vector code. Stage 0 transforms the weights into the workspace. Stage 1
+takes a few tiles at a time through all three steps, so that what is between the steps stays near.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 from convjit.codegen.kernel import Kernel
-from convjit.codegen.tile import Tile, near_equal
-from convjit.codegen.values import Index, Pointer, Value
+from convjit.codegen.values import Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, MapsView, Problem, algorithm
-from convjit.kernels.conv import tile_sizes
 from convjit.kernels.neuron import apply_neuron
-from convjit.kernels.winograd_transforms import SIDE, data_transform, output_transform, square, weights_matrix
-from convjit.ops.conv import ConvBackwardData, ConvForward, ConvShape
+from convjit.kernels.winograd_products import Room, blocking, multiply, packed_place
+from convjit.kernels.winograd_tiling import Tiling, corner_of, possible, square_cost, tiling, transform_source
+from convjit.kernels.winograd_transforms import SIDES, square
+from convjit.ops.conv import ConvBackwardData, ConvForward
 
-__all__ = ["NAME"]
+__all__ = ["DIRECT_EFFICIENCY", "name_of"]
 
-NAME = "winograd"
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A convolution of stride 1 as both directions see it: `outputs` maps of rows x columns from `reduced` maps."""
-
-    shape: ConvShape
-    outputs: int
-    reduced: int
-    rows: int
-    columns: int
-    before: int
-    """Pixels of the source before the first output's."""
-    flipped: bool
-
-    @property
-    def made(self) -> int:
-        """m: side of a tile's outputs."""
-        return SIDE + 1 - self.shape.size
-
-    @property
-    def tiles_y(self) -> int:
-        return -(-self.rows // self.made)
-
-    @property
-    def tiles_x(self) -> int:
-        return -(-self.columns // self.made)
-
-    def row_floats(self, lanes: int) -> int:
-        """Floats of one output's transformed weights at one point, padded to whole vectors."""
-        return -(-self.reduced // lanes) * lanes
-
-    def plane_floats(self, lanes: int) -> int:
-        """Floats of all transformed weights at one point."""
-        return self.shape.groups * self.outputs * self.row_floats(lanes)
+_EFFICIENCY = 0.8
+"""Share of the peak that the products reach."""
+DIRECT_EFFICIENCY = 0.8
+"""The same of the direct way."""
 
 
-def _plan(problem: Problem) -> _Plan:
-    op = problem.op
-    if isinstance(op, ConvForward):
-        s = op.shape
-        return _Plan(s, s.group_filters, s.group_channels, s.rows, s.columns, s.padding, False)
-    assert isinstance(op, ConvBackwardData)
-    s = op.shape
-    return _Plan(s, s.group_channels, s.group_filters, s.height, s.width, s.size - 1 - s.padding, True)
+def name_of(made: int) -> str:
+    """Name of the algorithm whose tiles have made x made outputs."""
+    return f"winograd{made}"
 
 
-def _gain(problem: Problem) -> float:
-    """Multiply-adds of the direct way over operations of this one; the transforms are counted at the cost measured."""
-    p = _plan(problem)
-    s = p.shape
-    fits = s.size in (3, 5) and s.stride == 1 and 0 <= s.padding < s.size
-    if not fits or min(p.rows, p.columns) < p.made:
+def _gain(made: int, problem: Problem) -> float:
+    """Cycles of the direct way over those of this one, for a block of images."""
+    t = tiling(problem, made)
+    if not possible(t, problem.op):
         return 0.0
-    exact = s.rows == s.height + 2 * s.padding - s.size + 1 and s.columns == s.width + 2 * s.padding - s.size + 1
-    if not exact:
-        return 0.0
-    direct = p.rows * p.columns * s.size**2 * p.outputs * p.reduced / 0.93
-    tiles = p.tiles_y * p.tiles_x
-    mine = tiles * (SIDE**2 * p.outputs * p.reduced / 0.85 + 300 * p.reduced + 250 * p.outputs)
-    weights = 60 * p.outputs * p.reduced / problem.blocks
-    return direct / (mine + weights)
+    direct = t.rows * t.columns * t.shape.size**2 * t.outputs * t.reduced / t.stride**2 / 2 / DIRECT_EFFICIENCY
+    products = t.points * t.outputs * t.reduced / 2 / _EFFICIENCY
+    transforms = t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(t.scheme.output)
+    weights = t.outputs * t.reduced * t.points * 1.5 / problem.blocks
+    return direct / (t.tiles * (products + transforms) + weights)
 
 
-def _workspace(problem: Problem) -> int:
-    return SIDE**2 * _plan(problem).plane_floats(problem.target.lanes) * 4
+def _workspace(made: int, problem: Problem) -> int:
+    t = tiling(problem, made)
+    return t.points * t.shape.groups * t.outputs * t.reduced * 4
 
 
-def _transform_weights(k: Kernel, problem: Problem) -> int:
-    """Task: one output map's weights; V of the reduced maps at a time."""
-    p, lanes = _plan(problem), k.lanes
-    s, size = p.shape, p.shape.size
-    w, u = k.scalars("w"), k.scalars(WORKSPACE)
-    filter_floats = s.group_channels * size**2
-    group, output = k.split(k.task, s.groups, p.outputs)
-    first = group * (s.group_filters * filter_floats)
-    step_o, step_r = (size**2, filter_floats) if p.flipped else (filter_floats, size**2)
-    matrix = weights_matrix(size)
+def _transform_weights(made: int, k: Kernel, problem: Problem) -> int:
+    """Task: the weights of one reduced map, for V outputs at a time."""
+    t, lanes = tiling(problem, made), k.lanes
+    s, n, flipped = t.shape, t.scheme.side, isinstance(problem.op, ConvBackwardData)
+    w, u, room = k.scalars("w"), k.scalars(WORKSPACE), k.scratch(n * t.scheme.size)
+    filter_floats = s.group_channels * s.size**2
+    step_o, step_c = (s.size**2, filter_floats) if flipped else (filter_floats, s.size**2)
+    group, r = k.split(k.task, s.groups, t.reduced)
+    channel, phase_y, phase_x = k.split(r, t.reduced // t.stride**2, t.stride, t.stride)
+    first = group * (s.group_filters * filter_floats) + channel * step_c
+    heights = blocking(t, problem.blocks, problem.target).heights
 
-    def transform(values: Sequence[Value]) -> list[Value]:
-        return [_dot(k, row, values) for row in matrix]
+    with k.loop(0, t.outputs, step=lanes, name="outputs") as o:
+        # Lanes beyond the last output repeat it, and store the same number in the same place.
+        outputs = [k.minimum_index(o + lane, t.outputs - 1) for lane in range(lanes)]
+        places = [packed_place(k, heights, output, r, t.reduced) for output in outputs]
 
-    with k.loop(0, p.row_floats(lanes), step=lanes, name="reduced") as r:
-        # Lanes beyond the last map read that one again; nobody uses what they give.
-        maps = [k.minimum_index(r + lane, p.reduced - 1) for lane in range(lanes)]
-        places = [w + (first + output * step_o + index * step_r) for index in maps]
-        taps = [size * size - 1 - tap if p.flipped else tap for tap in range(size * size)]
-        flat = [k.pack([place.load(tap) for place in places]) for tap in taps]
-        grid = square(transform, [flat[i * size : (i + 1) * size] for i in range(size)])
-        for e, value in enumerate(value for row in grid for value in row):
-            target = u + (e * p.plane_floats(lanes) + k.task * p.row_floats(lanes) + r)
-            k.loose_vectors(target).store(value)
-    return s.groups * p.outputs
+        def load(i: int, j: Value, outputs: list[Value] = outputs) -> Value:
+            y, x = k.index(i) * t.stride + phase_y, j * t.stride + phase_x
+            if flipped:
+                y, x = s.size - 1 - y, s.size - 1 - x
+            inside = (y < s.size) & (x < s.size)
+            tap = first + k.select(inside, y * s.size + x, 0)
+            taps = k.pack([w.load(tap + output * step_o) for output in outputs])
+            return k.select(inside, taps, 0) if t.stride > 1 else taps
 
+        def store(i: Value, j: int, value: Value, places: list[Value] = places) -> None:
+            point = (i * n + j) * (s.groups * t.outputs * t.reduced) + group * (t.outputs * t.reduced)
+            for lane, place in enumerate(places):
+                u.store(k.lane(value, lane), point + place)
 
-def _dot(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
-    total: Value | None = None
-    for factor, value in zip(row, values, strict=True):
-        if factor:
-            total = value * factor if total is None else k.fma(k.number(factor), value, total)
-    assert total is not None
-    return total
-
-
-TILES = 4
-"""Tiles taken through the steps together: 36 points of 32 maps each are 300 KB, a share of the second-level cache."""
+        square(k, t.scheme.weights, load, store, room)
+    return s.groups * t.reduced
 
 
-@dataclass(frozen=True)
-class _Scratch:
-    """A thread's room for one group of tiles, [36][maps][tiles]; a vector between points keeps them in different
-    sets.
-    """
-
-    pointer: Pointer
-    maps: int
-    tiles: int
-
-    @property
-    def step(self) -> int:
-        return self.maps * self.tiles + 1
-
-    def at(self, point: Index, index: Index, tile: Index) -> Index:
-        return point * self.step + index * self.tiles + tile
-
-
-def _convolve(k: Kernel, problem: Problem) -> int:
-    """Task: a few neighbouring tiles of one group and block of images."""
-    p = _plan(problem)
-    s, op = p.shape, problem.op
+def _convolve(made: int, k: Kernel, problem: Problem) -> int:
+    """Task: a few neighbouring tiles, of one block of images or two, of one group."""
+    t = tiling(problem, made)
+    s, op = t.shape, problem.op
     assert isinstance(op, ConvForward | ConvBackwardData)
-    source, result = (problem.view(k, name) for name in (("dy", "dx") if p.flipped else ("x", "y")))
-    parts = near_equal(p.tiles_y * p.tiles_x, TILES)
-    most = parts[0][0]
-    v = _Scratch(k.scratch(SIDE**2 * (p.reduced * most + 1)), p.reduced, most)
-    m = _Scratch(k.scratch(SIDE**2 * (p.outputs * most + 1)), p.outputs, most)
-    count = sum(n for _, n in parts)
-    block, group, part = k.split(k.task, problem.blocks, s.groups, count)
+    source, result = (problem.view(k, name) for name in (("x", "y") if isinstance(op, ConvForward) else ("dy", "dx")))
+    b = blocking(t, problem.blocks, problem.target)
+    v = Room.make(k, t.points, t.reduced, b.tiles, b.width)
+    m = Room.make(k, t.points, b.outputs, b.tiles, b.width)
+    room = k.scratch(t.points)
+    count = sum(n for _, n in b.groups)
+    group, part = k.split(k.task, s.groups, count)
+    first_source, first_output = group * (t.reduced // t.stride**2), group * t.outputs
 
     first, before = 0, 0
-    for tiles, n in parts:
+    for tiles, n in b.groups:
         with k.when((part >= before) & (part < before + n)):
             start = (part - before) * tiles + first
-            _transform_source(k, p, source, v, tiles, start, block, group)
-            _multiply(k, p, v, m, tiles, group)
-            _transform_result(k, p, op, result, m, tiles, start, block, group)
+            with k.loop(0, t.reduced, name="map") as r, k.loop(0, tiles, name="tile") as tile:
+                transform_source(k, t, source, start + tile, first_source, r, v.at(0, r, tile), v.step, room)
+            done = 0
+            for height, many, times in b.turns:
+                with k.loop(0, times, name="turn") as turn:
+                    o = first_output + turn * (many * height) + done
+                    multiply(k, t, v, m, k.scalars(WORKSPACE) + o * t.reduced, tiles, height, many)
+                    with k.loop(0, many * height, name="output") as i, k.loop(0, tiles, name="tile") as tile:
+                        _transform_result(k, t, op, result, m.at(0, i, tile), m.step, start + tile, o + i, room)
+                done += many * height * times
         first, before = first + tiles * n, before + n
-    return problem.blocks * s.groups * count
-
-
-def _corner(k: Kernel, p: _Plan, tile: Value) -> tuple[Value, Value, Value, Value]:
-    """(y, x) of a tile's first output, and (y, x) of the first that no tile before it has made."""
-    y, x = tile // p.tiles_x * p.made, tile % p.tiles_x * p.made
-    return k.minimum_index(y, p.rows - p.made), k.minimum_index(x, p.columns - p.made), y, x
-
-
-def _transform_source(
-    k: Kernel, p: _Plan, source: MapsView, v: _Scratch, tiles: int, start: Value, block: Value, group: Value
-) -> None:
-    with k.loop(0, tiles, name="tile") as t:
-        y, x, _, _ = _corner(k, p, start + t)
-        corner = source.index(block, group * p.reduced, y - p.before, x - p.before)
-        with k.loop(0, p.reduced, name="map") as r:
-            at = source.pointer + (corner + r * source.plane)
-            grid = [[at.load(i * source.row + j) for j in range(SIDE)] for i in range(SIDE)]
-            values = square(lambda values: data_transform(k, values), grid)
-            place = v.pointer + v.at(0, r, t)
-            # The next map's lines, while this one is transformed: stores to the second level wait for one another.
-            for e in range(SIDE**2):
-                k.prefetch(place + (e * v.step + v.tiles), writing=True)
-            for e, value in enumerate(value for row in values for value in row):
-                place.store(value, e * v.step)
-
-
-def _multiply(k: Kernel, p: _Plan, v: _Scratch, m: _Scratch, tiles: int, group: Value) -> None:
-    """m[e][o] = sum over r of u[e][o][r] * v[e][r]: 36 matrix products with the register tile of the direct kernel."""
-    lanes = k.lanes
-    row, weights = p.row_floats(lanes), k.scalars(WORKSPACE) + group * (p.outputs * p.row_floats(lanes))
-    height, width = tile_sizes(p.outputs, tiles, k.target)
-    # Of the reduced maps as many at a time as leave their part of v in the first-level cache.
-    chunk = max(1, k.target.first_level // 2 // (4 * lanes * tiles))
-    with k.loop(0, SIDE**2, name="point") as e:
-        before = 0
-        for length, many in near_equal(p.reduced, chunk):
-            for part in range(many):
-                first = before == 0 and part == 0
-                vectors = v.pointer + v.at(e, before + part * length, 0)
-                u = weights + (e * p.plane_floats(lanes) + (before + part * length))
-                _products(k, p, (height, width), tiles, vectors, u, row, m, e, length, first)
-            before += length * many
-
-
-def _products(
-    k: Kernel,
-    p: _Plan,
-    sizes: tuple[int, int],
-    tiles: int,
-    vectors: Pointer,
-    u: Pointer,
-    row: int,
-    m: _Scratch,
-    e: Value,
-    length: int,
-    first: bool,
-) -> None:
-    first_o = 0
-    for height, many in near_equal(p.outputs, sizes[0]):
-        with k.loop(0, many, name="outputs") as part:
-            o = part * height + first_o
-            first_t = 0
-            for width, count in near_equal(tiles, sizes[1]):
-                for _ in range(count):
-                    place = m.pointer + m.at(e, o, first_t)
-                    tile = Tile(k, height, width)
-                    tile.init(lambda i, t, place=place: k.number(0) if first else place.load(i * m.tiles + t))  # type: ignore[misc]
-                    with k.loop(0, length, name="sum") as r:
-                        columns = [vectors.load(r * m.tiles + (first_t + t)) for t in range(width)]
-                        for i in range(height):
-                            weight = k.broadcast(u.load(o * row + (i * row + r)))
-                            tile.multiply_add_row(i, weight, columns)
-                    tile.each(lambda i, t, value, place=place: place.store(value, i * m.tiles + t))  # type: ignore[misc]
-                    first_t += width
-        first_o += height * many
+    return s.groups * count
 
 
 def _transform_result(
     k: Kernel,
-    p: _Plan,
+    t: Tiling,
     op: ConvForward | ConvBackwardData,
     result: MapsView,
-    m: _Scratch,
-    tiles: int,
-    start: Value,
-    block: Value,
-    group: Value,
+    sums: Pointer,
+    step: int,
+    tile: Value,
+    output: Value,
+    room: Pointer,
 ) -> None:
+    """A' m A of one tile of one output map, with what follows: biases, what is there already, the neuron."""
+    n, corner = t.scheme.side, corner_of(k, t, tile)
     biases = k.scalars("b") if isinstance(op, ConvForward) and op.biases != "none" else None
-    with k.loop(0, tiles, name="tile") as t:
-        y, x, new_y, new_x = _corner(k, p, start + t)
-        with k.loop(0, p.outputs, name="output") as o:
-            at = m.pointer + m.at(0, o, t)
-            grid = [[at.load((i * SIDE + j) * m.step) for j in range(SIDE)] for i in range(SIDE)]
-            values = square(lambda values: output_transform(k, values, p.made), grid)
-            out = group * p.outputs + o
 
-            def store(i: int, j: int, value: Value, y: Value = y, x: Value = x, out: Value = out) -> None:
-                place = result.index(block, out, y + i, x + j)
-                if biases is not None:
-                    assert isinstance(op, ConvForward)
-                    unshared = (out * p.rows + (y + i)) * p.columns + (x + j)
-                    value = value + k.broadcast(biases.load(out if op.biases == "shared" else unshared))
-                if op.accumulate:
-                    value = value + result.load(place)
-                if isinstance(op, ConvForward) and op.neuron:
-                    value = apply_neuron(k, op.neuron, value)
-                result.store(value, place)
+    def put(i: Value, j: int, value: Value) -> None:
+        y, x = corner.y + i, corner.x + j
+        place = result.index(corner.block, output, y, x)
+        if biases is not None:
+            assert isinstance(op, ConvForward)
+            unshared = (output * t.rows + y) * t.columns + x
+            value = value + k.broadcast(biases.load(output if op.biases == "shared" else unshared))
+        if op.accumulate:
+            value = value + result.load(place)
+        if isinstance(op, ConvForward) and op.neuron:
+            value = apply_neuron(k, op.neuron, value)
+        result.store(value, place)
 
-            for i, line in enumerate(values):
-                for j, value in enumerate(line):
-                    whole_y, whole_x = p.rows % p.made == 0, p.columns % p.made == 0
-                    if whole_y and whole_x:
-                        store(i, j, value)
-                        continue
-                    with k.when((y + i >= new_y) & (x + j >= new_x)):
-                        store(i, j, value)
+    def store(i: Value, j: int, value: Value) -> None:
+        if t.columns % t.scheme.made == 0:
+            put(i, j, value)
+            return
+        with k.when(corner.x + j >= corner.new_x):
+            put(i, j, value)
+
+    square(k, t.scheme.output, lambda i, j: sums.load((i * n + j) * step), store, room, corner.new_y - corner.y)
 
 
-algorithm(ConvForward, NAME, Algorithm((_transform_weights, _convolve), _gain, _workspace))
-algorithm(ConvBackwardData, NAME, Algorithm((_transform_weights, _convolve), _gain, _workspace))
+for _made in range(2, SIDES.stop - 2):
+    for _op in (ConvForward, ConvBackwardData):
+        algorithm(
+            _op,
+            name_of(_made),
+            Algorithm(
+                (partial(_transform_weights, _made), partial(_convolve, _made)),
+                partial(_gain, _made),
+                partial(_workspace, _made),
+            ),
+        )

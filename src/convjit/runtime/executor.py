@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
-from convjit.kernels import Problem, choose, has_kernel, stages, workspace_bytes
+from convjit.kernels import Problem, choose, has_kernel, rounds, stages, workspace_bytes
 from convjit.ops.base import NO_HALO
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
@@ -80,11 +80,11 @@ class Executor:
         return self._host[buffer.name]
 
     def _compile(self, progress: Progress | None) -> None:
-        """Kernels for all launches, and the table: one row per kernel, since an algorithm may have several stages."""
+        """Kernels for all launches, and the table: one row per turn, since an algorithm may have several stages."""
         launches = self.program.launches
         problems = [problem_of(launch, self.program.batch, self.target) for launch in launches]
-        kernels = [(i, p) for i, problem in enumerate(problems) if problem for p in stages(problem)]
-        compiled = compile_all([p for _, p in kernels], workers=thread_count(), progress=progress)
+        turns = [(i, p, turn) for i, problem in enumerate(problems) if problem for p, turn in rounds(problem)]
+        compiled = compile_all([p for _, p, _ in turns], workers=thread_count(), progress=progress)
         self._loader = Loader()
         self._loader.add(compile_object(driver_text(self.target), self.target))
         for entry in {entry.symbol: entry for entry in compiled.values()}.values():
@@ -96,15 +96,19 @@ class Executor:
         self._workspace = allocate(self.workspace_bytes)
         self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
         self._pointers = [self._addresses(launch) for launch in launches]
-        self._table = np.zeros((len(kernels), ROW), np.int64)
+        self._table = np.zeros((len(turns), ROW), np.int64)
         waits = _barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in problems])
-        for row, (i, problem) in zip(self._table, kernels, strict=True):
+        before = -1
+        for row, (i, problem, turn) in zip(self._table, turns, strict=True):
             entry = compiled[problem]
-            wait = waits[i] or problem.stage > 0
-            row[:] = self._loader.address(entry.symbol), entry.tasks, self._pointers[i].ctypes.data, wait
-        self._rows = np.searchsorted([i for i, _ in kernels], np.arange(len(launches) + 1))
-        self._state = np.zeros((len(kernels) + 1) * STATE_STRIDE + LINE, np.int64)
-        self._ticks = np.zeros(len(kernels) + 1, np.int64)
+            first, tasks = turn.tasks(entry.tasks)
+            # The turns of one launch wait for each other.
+            wait = waits[i] or i == before
+            row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first
+            before = i
+        self._rows = np.searchsorted([i for i, _, _ in turns], np.arange(len(launches) + 1))
+        self._state = np.zeros((len(turns) + 1) * STATE_STRIDE + LINE, np.int64)
+        self._ticks = np.zeros(len(turns) + 1, np.int64)
         self._give_way = _give_way()
 
     def _addresses(self, launch: Launch) -> NDArray[np.int64]:
