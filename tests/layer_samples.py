@@ -82,6 +82,10 @@ SAMPLES: dict[str, dict[str, Net]] = {
             _conv("b", filters=3, padding=1),
             _conv("both", "a, b", filters=2, size=(3, 5), padding=(1, 2)),  # type: ignore[arg-type]
         ),
+        "inputs in groups of their own": net_of(
+            _conv("a", filters=4, padding=1),
+            _conv("both", "a, data", filters="1, 2", groups=(4, 2), padding=1),  # type: ignore[arg-type]
+        ),
         "one input twice": net_of(_conv("a", filters=2), _conv("both", "a, a", filters=2)),
         "on the outputs of fc": net_of(Fc("fc", "data", outputs=18, init_w=0.3), _conv(inputs="fc", channels=2)),
         "second reader of fc": net_of(

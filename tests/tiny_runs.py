@@ -18,6 +18,7 @@ from convjit.train.sums import Sums
 from convjit.train.watch import Result, Watcher
 
 __all__ = [
+    "DETECTOR",
     "Recorder",
     "kernels",
     "shared_cache",
@@ -74,6 +75,12 @@ inputs=fc3
 type=cost.logreg
 inputs=labels, probs
 """
+
+DETECTOR = (
+    NET[: NET.index("[probs]")].replace("outputs=3\n", "outputs=3\nneuron=logistic\n")
+    + "[targets]\ntype=data\ndataIdx=2\n\n[dce]\ntype=cost.dce\ninputs=targets, fc3\n"
+).replace("[labels]\ntype=data\ndataIdx=1\n", "")
+"""The same as detectors of the classes."""
 
 PARAMS = """\
 [recipe]

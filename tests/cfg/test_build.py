@@ -20,7 +20,7 @@ def test_a_net() -> None:
     assert recipe.image == (3, 8, 8) and recipe.classes == net.classes == 10
     conv = net.nodes["conv1"].layer
     assert isinstance(conv, Conv)
-    assert conv.filters == 4 and net.nodes["fc10"].output.channels == 10
+    assert conv.filters == (4,) and net.nodes["fc10"].output.channels == 10
     assert net.learned()["conv1.weights"].decay == 0.004
     assert net.learned()["fc10.biases"].epsilon == Schedule.const(0.002)
 
@@ -52,6 +52,10 @@ def test_keys_without_effect_are_said() -> None:
         f"net.cfg:13: layer 'conv1': partialSum is ignored: {kernels}",
         "net.cfg:14: layer 'conv1': gpu is ignored: devices are chosen when a run starts, not in a net",
         "params.cfg:9: layer 'conv1': superEps is ignored: the original reads it and never uses it",
+    )
+    again = changed(definition, "initW=0.1\n[probs]", "initW=0.1\ngpu=1\n[probs]")
+    assert loaded(again).warnings[2] == (
+        "net.cfg:14: gpu is ignored in conv1, fc10: devices are chosen when a run starts, not in a net"
     )
 
 
@@ -160,7 +164,8 @@ ERRORS = [
         P,
         "image=3x8x8",
         "crop=4",
-        "params.cfg: the size of the images is not known: give the data, or say image=CxHxW in a section [recipe]",
+        "params.cfg: the size of the images is not known: "
+        "say image=CxHxW in a section [recipe], or --set recipe.image=CxHxW",
     ),
     (P, "classes=10", "classes=10\ncrop=9", "params.cfg:4: crop=9x9: must fit into the image of 3x8x8"),
     (P, "classes=10", "clases=10", "params.cfg:3: layer 'recipe': unknown key 'clases' (did you mean 'classes'?)"),
@@ -220,7 +225,7 @@ def _set(*overrides: str) -> tuple[Conv, Fc]:
 
 def test_overrides() -> None:
     conv, _ = _set("conv1.filters=6", "conv1.epsw = exp[base=1;tgtFactor=2]", "conv1.filters=8", "pool1.channels=8")
-    assert conv.filters == 8
+    assert conv.filters == (8,)
     net, recipe, _ = parse_net(DEFINITION, PARAMETERS, overrides=["recipe.epochs=3", "recipe.crop=6", "conv1.wc=0"])
     assert recipe.epochs == 3 and net.crop == (6, 6) and net.learned()["conv1.weights"].decay == 0
     made = parse_net(DEFINITION, PARAMETERS, overrides=["conv1.padding=1", "fc10.inputs=conv1, pool1"]).net

@@ -176,9 +176,37 @@ def test_bench(place: Path, convjit_: Command, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bench_module, "benchmark", lambda *args, **options: real(*args, **options, seconds=0.05))
     out, _ = convjit_("bench", "tiny.cfg", "--threads", "1", "--dtype", "fp32")
     assert "conv1.forward" in out and "images/s" in out and "of the peak" in out
-    found = json.loads(convjit_("bench", "tiny.cfg", "--threads", "1", "--json")[0])
-    assert list(found) == ["images_per_s", "ms", "gflops", "peak_gflops", "launches"]
-    assert all(list(one) == ["name", "op", "ms", "gflops", "share"] for one in found["launches"])
+    assert "\nlost: " in out and "GB/s reading and copying: L1" in out
+    line = convjit_("bench", "tiny.cfg", "--threads", "1", "--json")[0]
+    found = json.loads(line)
+    assert line.count("\n") == 1 and list(found) == [
+        *("images_per_s", "ms", "gflops", "peak_gflops", "batch", "threads", "processor", "target"),
+        *("memory_gbps", "launches"),
+    ]
+    launches = {launch["name"]: launch for launch in found["launches"]}
+    conv, pool = launches["conv1.forward"], launches["pool1.forward"]
+    assert conv["flops"] > 0 and pool["flops"] == 0 and conv["bytes"] > 0
+    assert conv["intensity"] == pytest.approx(conv["flops"] / conv["bytes"])
+    assert pool["bound"] in found["memory_gbps"]
+    for launch in launches.values():
+        assert launch["share"] == pytest.approx(launch["roof_ms"] / launch["ms"])
+        assert launch["lost_ms"] == pytest.approx(max(launch["ms"] - launch["roof_ms"], 0))
+
+
+def test_bench_beside_an_earlier_run(place: Path, convjit_: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = bench_module.benchmark
+    monkeypatch.setattr(bench_module, "benchmark", lambda *args, **options: real(*args, **options, seconds=0.05))
+    record = json.loads(convjit_("bench", "tiny.cfg", "--threads", "1", "--json")[0])
+    record["launches"][0]["name"] = "old.forward"
+    record |= {"images_per_s": record["images_per_s"] * 1e-6, "batch": 7}
+    before = place / "before.json"
+    before.write_text(f"compiling kernels ...\n{json.dumps(record)}\n")
+    out, _ = convjit_("bench", "tiny.cfg", "--threads", "1", "--compare", "before.json")
+    assert "times as fast" in out and "warning: not the same: batch was 7 and is" in out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert rows["old.forward"][-1] == "gone" and rows["data.halo"][-1] == "new"
+    out, err = convjit_("bench", "tiny.cfg", "--threads", "1", "--compare", "before.json", "--json")
+    assert out.count("\n") == 1 and json.loads(out)["images_per_s"] > 0 and "times as fast" in err
 
 
 def test_check_grads(place: Path, convjit_: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +254,9 @@ ERRORS: list[tuple[str, int, str, Callable[[Path], Any]]] = [
     ("test", 2, "RUN", nothing),
     ("predict RUN", 2, "IMAGE", nothing),
     ("bench default --dtype fp64", 2, "fp64", nothing),
+    ("bench tiny.cfg --compare none.json", 2, "none.json: No such file", nothing),
+    ("bench tiny.cfg --compare tiny.cfg", 2, "tiny.cfg: a line that 'convjit bench NET --json' has printed", nothing),
+    ("bench tiny.cfg --compare zeros.png", 2, "zeros.png: a line that", image_of_zeros),
     ("net", 2, "NET", nothing),
     ("train lenet", 1, r"no file and no net 'lenet' \(did you mean 'lenet5'\?\)", nothing),
     ("net none.cfg", 1, "no file 'none.cfg'", nothing),

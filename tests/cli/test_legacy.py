@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from original_files import Old, old_pickle, write_batches
-from tiny_runs import NET, PARAMS, kernels, tiny_data
+from tiny_runs import DETECTOR, NET, PARAMS, kernels, tiny_data
 
 import convjit
 from convjit.cli import main
@@ -113,6 +113,17 @@ def test_a_training_of_cuda_convnet2(place: Path, legacy: Command) -> None:
         assert run.test().loss == pytest.approx(last["test_loss"], rel=1e-9)
 
 
+def test_detectors_say_what_they_are_worth(place: Path, legacy: Command) -> None:
+    (place / "layers.cfg").write_text(DETECTOR)
+    (place / "params.cfg").write_text(LAYERS.replace("[logprob]", "[dce]"))
+    out = legacy(*BASE, "--compat=cc2", "--save-file=run", "--epochs=1", "--test-freq=3")
+    number = r"(?:\d+\.\d{6}|-)"
+    line = rf"dce:  {number}, {number}, {number}" + "".join(rf",  \({name}\) {number}, {number}" for name in "abc")
+    # Three data batches, a test, and its averages.
+    assert len(re.findall(line, out)) == 5, out
+    assert re.search(line, legacy("--load-file=run", "--test-only=1"))
+
+
 def test_it_is_there_already(place: Path, legacy: Command) -> None:
     """--save-file goes on by itself, with the options that it knows; and ends as if it had never stopped."""
     legacy(*BASE, "--compat=cc2", "--save-file=whole", "--epochs=3", "--test-freq=2")
@@ -166,7 +177,7 @@ def test_looking_without_training(place: Path, legacy: Command) -> None:
         found = run.test()
     assert whole and float(whole[1]) == pytest.approx(found.loss, abs=1e-6)
     out = legacy("-f", "run", "--test-only=1", "--write-features=fc3", "--feature-path=out", "--test-range=4-5")
-    with np.load(place / "out" / "features-2.npz") as written:
+    with np.load(place / "out" / "features-5.npz") as written:
         assert written["data"].shape == (40, 3)
     legacy("-f", "run", "--test-out=preds", "--logreg-name=logprob", "--multiview-test=1", "--test-range=4")
     with np.load(place / "preds" / "predictions.npz") as written:
@@ -181,6 +192,22 @@ def test_surgery(place: Path, legacy: Command) -> None:
         and "type=conv\n" in (place / "run" / "net.cfg").read_text()
     )
     assert "conv-to-local" not in (place / "new" / "original.json").read_text()
+
+
+def test_surgery_needs_no_initial_weights(place: Path, legacy: Command) -> None:
+    """The function that made them may be gone, and is not allowed to run again."""
+    (place / "layers.cfg").write_text(NET.replace("initW=0.05\n", "initW=0.05\ninitWFunc=mine.make()\n"))
+    place.chmod(0o700)
+    mine = place / "mine.py"
+    mine.write_text("import numpy\ndef make(name, index, shape, params):\n    return numpy.full(shape, 0.25)\n")
+    mine.chmod(0o600)
+    out = legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2", code=1)
+    assert "initWFunc=mine.make()" in out and "--allow-code" in out and not (place / "run").exists()
+    legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2", "--allow-code=1")
+    mine.unlink()
+    legacy("--load-file=run", "--conv-to-local=conv1", "--save-file=new", "--epochs=2")
+    with convjit.load(place / "new") as run:
+        assert dict(run.checkpoint.arrays())["fc3.weights"].mean() == pytest.approx(0.25, abs=0.05)
 
 
 def test_an_old_checkpoint_goes_on(place: Path, legacy: Command) -> None:
@@ -251,7 +278,6 @@ def test_what_is_gone_on_with_asks_for_nothing(place: Path, legacy: Command) -> 
     hostile = {
         "allow-code": "1",
         "test-out": "mark",
-        "logreg-name": "x",
         "test-only": "1",
         "save-path": "mark",
         "mini": "x",
@@ -322,3 +348,20 @@ def test_the_seed_of_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fewer_batches_are_a_new_run(place: Path, legacy: Command) -> None:
     legacy(*BASE, "--save-file=run", "--epochs=2", "--compat=cc1")
     assert "not with fewer" in legacy("--load-file=run", "--train-range=1-2", "--epochs=4", code=2)
+
+
+def test_what_is_fixed_when_a_run_begins(place: Path, legacy: Command) -> None:
+    legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2")
+    found = legacy("--load-file=run", "--mini=32", "--epochs=2", code=2)
+    assert found == "error: --mini=32: was 16 when the run began, and cannot change within it\n"
+    assert "--crop-border=2: was 1" in legacy("--load-file=run", "--crop-border=2", "--epochs=2", code=2)
+    assert "--inner-size=4: was 0" in legacy("--load-file=run", "--inner-size=4", "--epochs=2", "--compat=cc2", code=2)
+    assert len(lines(legacy("--load-file=run", "--mini=16", "--crop-border=1", "--epochs=2"))) == 3
+
+
+def test_a_checkpoint_stands_for_its_run(place: Path, legacy: Command) -> None:
+    legacy(*BASE, "--save-file=run", "--epochs=1", "--test-freq=1", "--compat=cc1")
+    old, new = sorted((place / "run" / "checkpoints").iterdir())
+    assert f"newest checkpoint, which is {new.name}" in legacy(f"--load-file={old}", "--epochs=2", code=2)
+    assert len(lines(legacy(f"--load-file={new}", "--epochs=2"))) == 3
+    assert "Test output" in legacy(f"--load-file={new.parent}", "--test-only=1")

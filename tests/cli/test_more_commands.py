@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from original_files import old_pickle
-from tiny_runs import NET, kernels, tiny_data, write_idx, write_net
+from tiny_runs import NET, PARAMS, kernels, tiny_data, write_idx, write_net
 
 from convjit.cli import main
 
@@ -52,6 +52,15 @@ def test_a_trained_net_is_looked_at(place: Path, run: Command) -> None:
     assert "did you mean 'conv1'" in run("features run conv --out out", 2)
     # The batches of a set by number: a test on the training images.
     assert "200 images" in run("test run --data data#train=2,test=1")
+
+
+def test_options_of_a_net_that_is_looked_at(place: Path, run: Command) -> None:
+    (place / "tiny.params.cfg").write_text(PARAMS[PARAMS.index("[conv1]") :])
+    assert "--set recipe.image=CxHxW" in run("net tiny.cfg", 1)
+    out = run("net tiny.cfg --set recipe.image=1x9x9 --set conv1.filters=5 --set pool1.channels=5")
+    assert "5 x 9 x 9" in out
+    assert "every gradient is right" in run("check-grads tiny.cfg --set recipe.image=1x6x6")
+    assert "did you mean 'filters'" in run("net tiny.cfg --set conv1.filtres=5", 1)
 
 
 def test_an_old_checkpoint_becomes_a_run(place: Path, run: Command) -> None:

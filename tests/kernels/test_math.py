@@ -34,7 +34,11 @@ CASES: dict[str, tuple[Function, Callable[[NDArray[Any]], NDArray[Any]], list[ND
     "log": (math.log, np.log, [spread(-87, 88), spread(-0.7, 0.7)]),
     "log1p": (math.log1p, np.log1p, [spread(-80, 88), spread(-0.7, 0.7)]),
     "tanh": (math.tanh, np.tanh, [SIGNED, RANGE]),
-    "inverse_fourth_root": (math.inverse_fourth_root, lambda x: x**-0.25, [spread(-87, 88), spread(-0.7, 2)]),
+    "inverse_fourth_roots": (
+        lambda k, x: math.inverse_fourth_roots(k, [x])[0],
+        lambda x: x**-0.25,
+        [spread(-87, 88), spread(-0.7, 2)],
+    ),
     "logistic": (math.logistic, lambda x: 1 / (1 + np.exp(-x)), [RANGE, SIGNED]),
 }
 

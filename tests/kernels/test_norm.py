@@ -6,6 +6,7 @@ A window has at most n*n numbers of at most 3: n*n + 1 roundings of their square
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,19 +21,35 @@ from convjit.ops import (
     CrossMapNormForward,
     Halo,
     Maps,
+    Neuron,
     NormShape,
     Op,
     ResponseNormBackward,
     ResponseNormForward,
 )
 
-HALOS = {"x": Halo(1, 2, 3, 0), "y": Halo(0, 1, 0, 2), "dy": Halo(1, 0, 0, 1), "dx": Halo(2, 1, 0, 0)}
-FLAT_HALOS = {"x": Halo(1, 0, 3, 0), "y": Halo(0, 0, 2, 0), "dy": Halo(1, 0, 0, 0), "dx": Halo(2, 0, 0, 0)}
+HALOS = {
+    "x": Halo(1, 2, 3, 0),
+    "y": Halo(0, 1, 0, 2),
+    "dy": Halo(1, 0, 0, 1),
+    "dx": Halo(2, 1, 0, 0),
+    "z": Halo(0, 2, 1, 1),
+}
+FLAT_HALOS = {
+    "x": Halo(1, 0, 3, 0),
+    "y": Halo(0, 0, 2, 0),
+    "dy": Halo(1, 0, 0, 0),
+    "dx": Halo(2, 0, 0, 0),
+    "z": Halo(0, 0, 1, 0),
+}
 WITHIN = [
     NormShape(Maps(2, 7, 9), 3, 0.5, 0.75),
     NormShape(Maps(1, 5, 4), 4, 0.5, 0.6, 2.0),
     NormShape(Maps(1, 3, 3), 3, 2.0, 0.75, 0.5),
     NormShape(Maps(1, 17, 14), 14, 3.0, 0.75),
+    NormShape(Maps(1, 9, 13), 5, 3.0, 0.75),
+    NormShape(Maps(1, 6, 2), 2, 3.0, 0.75),
+    NormShape(Maps(2, 8, 8), 1, 3.0, 0.75),
 ]
 ACROSS = [
     (NormShape(Maps(9, 3, 5), 5, 0.5, 0.75, 2.0), False),
@@ -41,6 +58,9 @@ ACROSS = [
     (NormShape(Maps(17, 1, 3), 14, 2.0, 0.75), False),
     (NormShape(Maps(3, 2, 2), 5, 0.5, 0.75), False),
     (NormShape(Maps(3, 9, 100), 2, 0.5, 0.75), False),
+    (NormShape(Maps(25, 1, 2), 9, 0.5, 0.75), False),
+    (NormShape(Maps(20, 2, 1), 5, 0.5, 0.75), False),
+    (NormShape(Maps(13, 1, 3), 3, 0.5, 0.75), False),
     (NormShape(Maps(10, 3, 5), 4, 0.5, 0.75, 2.0), True),
     (NormShape(Maps(31, 1, 3), 14, 2.0, 0.75), True),
 ]
@@ -54,7 +74,7 @@ def terms(shape: NormShape, across: bool) -> int:
 def arrays(op: Op, images: int) -> dict[str, NdArray]:
     """Numbers for what the op reads."""
     rng = np.random.default_rng(images)
-    names = [*op.reads, *(("dx",) if getattr(op, "accumulate", False) else ())]
+    names = [*(name for name in op.reads if name in op.names), *(("dx",) if getattr(op, "accumulate", False) else ())]
     found = {name: rng.uniform(-3, 3, op.operands()[name].logical(images)) for name in names}
     return {name: array.astype(np.float32) for name, array in found.items()}
 
@@ -80,6 +100,8 @@ def test_within_maps(target: Target, shape: NormShape, forward: Any, backward: A
     check(forward(shape), images, target, roundings, **HALOS)
     check(backward(shape), images, target, roundings)
     check(backward(shape, accumulate=True), 1, target, roundings, **HALOS)
+    check(backward(shape, neuron=Neuron("relu")), 1, target, roundings, **HALOS)
+    check(backward(shape, neuron=Neuron("relu")), images, target, roundings)
 
 
 @on_every_target
@@ -90,6 +112,8 @@ def test_across_maps(target: Target, shape: NormShape, blocked: bool) -> None:
     check(CrossMapNormBackward(shape, blocked), images, target, roundings)
     check(CrossMapNormForward(shape, blocked), 1, target, roundings, **HALOS)
     check(CrossMapNormBackward(shape, blocked, accumulate=True), 1, target, roundings, **HALOS)
+    check(CrossMapNormBackward(shape, blocked, neuron=Neuron("relu")), images, target, roundings)
+    check(CrossMapNormBackward(shape, blocked, neuron=Neuron("relu")), 1, target, roundings, **FLAT_HALOS)
 
 
 @on_every_target
@@ -123,3 +147,10 @@ def test_small_numbers_have_exact_gradients(target: Target) -> None:
     dx = run_kernel(problem(op, 1, target), {"x": x, "dy": np.ones_like(x)})["dx"]
     want = op.reference({"x": x.astype(np.float64), "dy": np.ones_like(x, np.float64)})["dx"]
     np.testing.assert_allclose(dx, want, rtol=1e-6)
+
+
+@on_every_target
+def test_outputs_larger_than_the_caches(target: Target) -> None:
+    small = replace(target, third_level=100)
+    shape = NormShape(Maps(7, 3, 4), 5, 0.5, 0.75)
+    check(CrossMapNormForward(shape), target.lanes + 1, small, terms(shape, across=True), **FLAT_HALOS)

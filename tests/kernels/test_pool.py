@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from harness import NdArray, assert_matches, batches, integers, on_every_target, problem, run_kernel
+from harness import (
+    NdArray,
+    assert_matches,
+    batches,
+    compile_text_for,
+    integers,
+    on_every_target,
+    problem,
+    run_kernel,
+)
 
 from convjit.codegen.target import Target
 from convjit.ops import (
@@ -14,11 +25,19 @@ from convjit.ops import (
     MaxAbsPoolForward,
     MaxPoolBackward,
     MaxPoolForward,
+    Neuron,
     Op,
     PoolShape,
 )
+from convjit.ops.neuron import ThroughNeuron
 
-HALOS = {"x": Halo(1, 2, 3, 0), "y": Halo(0, 1, 0, 2), "dy": Halo(1, 0, 0, 1), "dx": Halo(2, 1, 0, 0)}
+HALOS = {
+    "x": Halo(1, 2, 3, 0),
+    "y": Halo(0, 1, 0, 2),
+    "dy": Halo(1, 0, 0, 1),
+    "dx": Halo(2, 1, 0, 0),
+    "z": Halo(0, 2, 1, 1),
+}
 SHAPES = [
     "c1 h1 k1 s1",
     "c2 h8 k3 s2",
@@ -65,10 +84,10 @@ def arrays(op: Op, shape: PoolShape, images: int) -> dict[str, NdArray]:
     """Whole numbers for every operand; few different ones, so that there are ties."""
     x = integers(shape.input.logical(images), 1)
     y = MaxPoolForward(shape).reference({"x": x})["y"]
-    found = {"x": x, "y": y, "dy": integers(shape.output.logical(images), 2)}
+    found = {"x": x, "y": y, "dy": integers(shape.output.logical(images), 2), "z": integers(x.shape, 4)}
     if getattr(op, "accumulate", False):
         found["dx"] = integers(shape.input.logical(images), 3)
-    wanted = {*op.reads, "dx"}
+    wanted = {*op.reads, "dx"} & set(op.names)
     return {name: array for name, array in found.items() if name in wanted}
 
 
@@ -86,6 +105,16 @@ def test_shapes_without_halos_replacing(target: Target, text: str) -> None:
     shape = PoolShape.parse(text)
     for op, terms in ops(shape, accumulate=False):
         assert_matches(problem(op, 2, target), arrays(op, shape, 2), terms=terms, scale=4)
+
+
+@on_every_target
+@pytest.mark.parametrize("text", SHAPES)
+def test_gradients_through_a_neuron(target: Target, text: str) -> None:
+    shape, images = PoolShape.parse(text), target.lanes + 1
+    for op, terms in ops(shape, accumulate=False)[4:]:
+        assert isinstance(op, ThroughNeuron)
+        through = replace(op, neuron=Neuron("relu"))
+        assert_matches(problem(through, images, target, **HALOS), arrays(through, shape, images), terms=terms, scale=4)
 
 
 @on_every_target
@@ -120,3 +149,14 @@ def test_of_equal_magnitudes_the_last_counts(target: Target) -> None:
     for numbers, largest in (((1, -3, 3, 2), 3), ((1, 3, -3, 2), -3), ((-5, 5, 0, 0), 5), ((5, -1, 2, -5), -5)):
         x = np.array(numbers, np.float32).reshape(1, 1, 2, 2)
         assert run_kernel(problem(MaxAbsPoolForward(shape), 1, target), {"x": x})["y"] == largest
+
+
+@on_every_target
+def test_outputs_larger_than_the_caches_are_stored_past_them(target: Target) -> None:
+    small = replace(target, third_level=100)
+    shape = PoolShape.parse("c2 h9 w10 k3 s2")
+    op = MaxPoolBackward(shape)
+    past = {"avx512": "vmovntps", "avx2": "vmovntps", "sse": "movntps"}
+    asked = problem(op, target.lanes + 1, small)
+    assert past.get(target.name, "stnp") in compile_text_for(asked)
+    assert_matches(asked, arrays(op, shape, target.lanes + 1))

@@ -11,8 +11,18 @@ from steps import contents, random_net, run_reference
 
 from convjit.graph import lower
 from convjit.graph.lower import Mode
-from convjit.layers import Conv, Fc
-from convjit.ops import NO_HALO, ClearHalo, ConvForward, FcForward, Maps, NeuronForward, SoftmaxLogregBackward
+from convjit.layers import Cmrnorm, Conv, Fc, Pool, Rnorm
+from convjit.ops import (
+    NO_HALO,
+    ClearHalo,
+    ConvForward,
+    FcForward,
+    Maps,
+    NeuronBackward,
+    NeuronForward,
+    SoftmaxLogregBackward,
+)
+from convjit.ops.neuron import ThroughNeuron
 from convjit.program import Program, Role, check
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -74,6 +84,28 @@ def test_neurons_go_into_the_layer_that_feeds_them() -> None:
     first, second = fused["conv.forward"], fused["fc.forward"]
     assert isinstance(first, ConvForward) and str(first.neuron) == "relu"
     assert isinstance(second, FcForward) and second.neuron is None
+
+
+def test_gradients_go_through_a_relu_at_once() -> None:
+    for layer in (
+        Pool("above", "conv", pool="max", size_x=2, stride=2),
+        Pool("above", "conv", pool="avg", size_x=2, stride=2),
+        Rnorm("above", "conv", size=3, scale=0.1, pow=0.75),
+        Cmrnorm("above", "conv", size=2, scale=0.1, pow=0.75),
+    ):
+        for neuron, fused in (("relu", True), ("tanh[1,1]", False)):
+            conv = Conv("conv", "data", filters=2, filter_size=3, neuron=neuron)
+            program = lower(net_of(conv, layer), 4, "train")
+            assert launches_of(program, NeuronBackward) == ([] if fused else ["conv_neuron.backward"])
+            (above,) = (launch.op for launch in program.launches if launch.name == "above.backward")
+            assert isinstance(above, ThroughNeuron) and bool(above.neuron) is fused
+
+
+def test_a_gradient_of_two_readers_goes_through_the_neuron_by_itself() -> None:
+    conv = Conv("conv", "data", filters=2, filter_size=3, neuron="relu")
+    pool, whole = Pool("pool", "conv", pool="max", size_x=2, stride=2), Fc("fc", "conv", outputs=3)
+    program = lower(net_of(conv, pool, whole, Fc("both", "pool, fc", outputs=4)), 4, "train")
+    assert launches_of(program, NeuronBackward) == ["conv_neuron.backward"]
 
 
 def test_a_sum_of_inputs_is_not_cut_by_a_neuron() -> None:

@@ -74,14 +74,6 @@ def test_views_in_a_recipe(tmp_path: Path) -> None:
         assert run.test(tiny_data()).loss == ten.test_loss and run.test(tiny_data(), views=1).loss != ten.test_loss
 
 
-def test_views_need_probabilities(trained: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    from convjit.train import session
-
-    monkeypatch.setattr(session, "Logreg", int)
-    with convjit.load(trained.run) as run, pytest.raises(UsageError, match=r"first cost is cost\.logreg"):
-        run.test(tiny_data(), views=10)
-
-
 def test_features(trained: Result, tmp_path: Path) -> None:
     data = tiny_data()
     with Run.load(trained.run) as run:

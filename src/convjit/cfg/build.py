@@ -74,6 +74,8 @@ class _Builder:
     ) -> None:
         self._sections, self._params, self._origins, self._lenient = sections, params, origins, lenient
         self._warnings: list[str] = []
+        self._ignored: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        """By key and reason: where it stands, and in which layer."""
 
     def build(self, image: Sequence[int] | None, classes: int | None) -> Loaded:
         recipe = self._recipe(image, classes)
@@ -81,11 +83,16 @@ class _Builder:
         for name, section in self._params.items():
             if name not in self._sections and name != "recipe":
                 self._warn(section.where, f"there is no layer '{shown(name)}'{near(name, self._sections)}")
+        for (key, why), places in self._ignored.items():
+            layers_of = [layer for _, layer in places]
+            several = f" in {', '.join(map(shown, layers_of))}" if len(places) > 1 else ""
+            self._warn(places[0][0], f"{key} is ignored{several}: {why}", "" if several else layers_of[0])
         if not self._sections:
             raise ConfigError("no layers in the file", where=self._origins[0])
         if not recipe.image:
-            found = "the size of the images is not known: give the data, or say image=CxHxW in a section [recipe]"
-            raise ConfigError(found, where=self._origins[1])
+            found = "the size of the images is not known"
+            way = "say image=CxHxW in a section [recipe], or --set recipe.image=CxHxW"
+            raise ConfigError(f"{found}: {way}", where=self._origins[1])
         net = self._located(
             lambda: Net(
                 layers,
@@ -110,6 +117,8 @@ class _Builder:
         params = self._params.get(section.name)
         if params is None and kind.needs_parameters:
             found = f"type {kind.kind} needs a section [{section.name}] in the parameter file {self._origins[1]}"
+            if not self._params:
+                found += ", which is empty or not there; --params names another"
             raise ConfigError(found, where=section.where, layer=section.name)
         options = {option.key.lower(): option for option in kind.options().values()}
         values = self._values(section, "net", options, kind.ignored)
@@ -135,7 +144,7 @@ class _Builder:
             if option is not None and option.belongs(file):
                 found[option.attribute] = entry.value
             elif key in reasons and not entry.inherited:
-                self._warn(entry.where, f"{shown(entry.key)} is ignored: {reasons[key]}", section.name)
+                self._ignored.setdefault((shown(entry.key), reasons[key]), []).append((entry.where, section.name))
             elif not (entry.inherited or (file == "net" and key in ("type", "inputs"))):
                 self._unknown(section, entry, option, options, file)
         return found

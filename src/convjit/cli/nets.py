@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,7 @@ from convjit.cli.shared import (
     load,
     net_option,
     params_option,
+    set_option,
     threads_option,
 )
 
@@ -24,17 +26,26 @@ __all__ = ["bench", "check_grads", "net"]
 @commands.command(short_help="Show a net: layers, shapes, operations, memory.")
 @net_option
 @params_option
+@set_option
 @lenient_option
 @batch_option
 @click.option("--program", is_flag=True, help="Print the launches of a training step.")
 @json_option
-def net(net: str, params: str | None, lenient: bool, batch: int | None, program: bool, as_json: bool) -> None:
+def net(
+    net: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    lenient: bool,
+    batch: int | None,
+    program: bool,
+    as_json: bool,
+) -> None:
     """Show a net: layers, shapes, parameters, operations, and the memory that training it will take."""
     from convjit.show.net import NetView, show_layers, show_memory
     from convjit.show.results import print_json
 
     with display(as_json) as (screen, _):
-        found, recipe = load(net, params, screen, lenient=lenient)
+        found, recipe = load(net, params, overrides, screen, lenient=lenient)
         view = NetView.of(found, batch or recipe.minibatch)
         if as_json:
             print_json(view.record() | ({"program": view.program.text()} if program else {}))
@@ -48,38 +59,57 @@ def net(net: str, params: str | None, lenient: bool, batch: int | None, program:
 @commands.command(short_help="Measure a training step and each of its launches.")
 @net_option
 @params_option
+@set_option
 @lenient_option
 @batch_option
 @threads_option
 @click.option("--dtype", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Type of the numbers.")
+@click.option("--compare", metavar="FILE", help="Show what changed since a run whose --json line is in FILE.")
 @json_option
 def bench(
-    net: str, params: str | None, lenient: bool, batch: int | None, threads: int | None, dtype: str, as_json: bool
+    net: str,
+    params: str | None,
+    overrides: tuple[str, ...],
+    lenient: bool,
+    batch: int | None,
+    threads: int | None,
+    dtype: str,
+    compare: str | None,
+    as_json: bool,
 ) -> None:
-    """Measure a training step on random data, each of its launches, and this machine's peak."""
-    from convjit.show.results import bench_record, print_json, show_bench
+    """Measure a training step on random data.
+
+    A row per launch says how near it comes to its roof: this machine's peak of multiply-adds, or the rate of the
+    memory that its data fit into, both measured in the same run.
+    """
+    from convjit.show.bench import bench_record, read_record, show_bench, show_comparison
+    from convjit.show.results import print_json
     from convjit.train.benchmark import benchmark
 
+    before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
-        found, recipe = load(net, params, screen, lenient=lenient)
+        found, recipe = load(net, params, overrides, screen, lenient=lenient)
         result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
     else:
         show_bench(screen, result)
+    if before:
+        show_comparison(screen, before, result)
 
 
 @commands.command("check-grads", short_help="Check every gradient of a net.")
 @net_option
 @params_option
+@set_option
 @lenient_option
-def check_grads(net: str, params: str | None, lenient: bool) -> int:
+def check_grads(net: str, params: str | None, overrides: tuple[str, ...], lenient: bool) -> int:
     """Compare every gradient with differences, in double precision. The exit code is 1 if one is wrong."""
     from convjit.show.results import show_check
     from convjit.train.gradient_check import check_gradients
 
     with display(False) as (screen, bar):
-        found, _ = load(net, params, screen, lenient=lenient)
+        found, _ = load(net, params, overrides, screen, lenient=lenient)
         checked = count(1)
         arrays = len(found.learned()) + 1
         result = check_gradients(

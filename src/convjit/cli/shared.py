@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "net_option",
     "params_option",
+    "set_option",
     "threads_option",
 ]
 
@@ -64,6 +65,9 @@ batch_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads.  [default: what the machine allows]"
 )
+set_option = click.option(
+    "--set", "overrides", metavar="LAYER.KEY=VALUE", multiple=True, help="Change an option of the net files."
+)
 lenient_option = click.option("--lenient", is_flag=True, help="Only warn of unknown keys in the net files.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 
@@ -81,11 +85,13 @@ def display(as_json: bool) -> Iterator[tuple[Screen, Bar]]:
         bar.close()
 
 
-def load(net: str, params: str | None, screen: Screen, *, lenient: bool = False) -> tuple[Net, Recipe]:
+def load(
+    net: str, params: str | None, overrides: tuple[str, ...], screen: Screen, *, lenient: bool = False
+) -> tuple[Net, Recipe]:
     """A net by name or file; its warnings are shown."""
     from convjit.train.job import Notes, net_of
 
-    found, recipe, _ = net_of(net, params, notes=Notes(screen.warn), lenient=lenient)
+    found, recipe, _ = net_of(net, params, overrides, notes=Notes(screen.warn), lenient=lenient)
     return found, recipe
 
 

@@ -14,6 +14,7 @@ from convjit.cli.shared import (
     json_option,
     lenient_option,
     params_option,
+    set_option,
     threads_option,
 )
 from convjit.errors import ConvjitError
@@ -31,7 +32,7 @@ __all__ = ["features", "predict", "test", "train"]
 @threads_option
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", metavar="DIR", help="Go on with the run in this folder.")
-@click.option("--set", "overrides", metavar="LAYER.KEY=VALUE", multiple=True, help="Change an option of the net files.")
+@set_option
 @lenient_option
 @click.option("--allow-code", is_flag=True, help="Run functions named by initWFunc, from the present folder.")
 @json_option
@@ -111,7 +112,7 @@ def test(
     if as_json:
         print_json(test_record(run, result, classes, counts))
         return
-    show_test(screen, result)
+    show_test(screen, result, classes)
     if counts is not None:
         show_confusion(screen, classes, counts)
 

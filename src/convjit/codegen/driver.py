@@ -5,7 +5,7 @@
 table     one row of five i64 per launch: address of the kernel, number of tasks, address of its buffers, 1 if all
           earlier launches must have ended before it starts, number of the first task
 state     two cache lines per launch, zeroed by the host: the next task, and the threads that have come to its barrier
-ticks     null, or where this thread notes the cycle counter at every barrier and at the end (for profiles)
+ticks     null, or where this thread notes the cycle counter on coming to every barrier and to the end (for profiles)
 give_way  address of a function that yields the processor, called by threads that have waited long
 
 Denormals are flushed to zero in every thread, and its old floating-point state is back when the driver returns.
@@ -82,11 +82,15 @@ def driver_text(target: Target) -> str:
 
     at.position_at_end(barrier)
     arrivals = slot(mine, number(LINE))
+    with at.if_then(at.icmp_unsigned("!=", at.ptrtoint(ticks, I64), number(0))):
+        clock = ir.Function(module, ir.FunctionType(I64, []), "llvm.readcyclecounter")
+        at.store(at.call(clock, []), slot(ticks, i))
     at.atomic_rmw("add", arrivals, number(1), "acq_rel")
+    came = at.block
     at.branch(wait)
     at.position_at_end(wait)
     spins = at.phi(I64, "spins")
-    spins.add_incoming(number(0), barrier)
+    spins.add_incoming(number(0), came)
     here = at.load_atomic(arrivals, "acquire", 8, typ=I64)
     at.cbranch(at.icmp_signed("<", here, threads), patient, arrived)
     at.position_at_end(patient)
@@ -101,9 +105,6 @@ def driver_text(target: Target) -> str:
     at.branch(wait)
 
     at.position_at_end(arrived)
-    with at.if_then(at.icmp_unsigned("!=", at.ptrtoint(ticks, I64), number(0))):
-        clock = ir.Function(module, ir.FunctionType(I64, []), "llvm.readcyclecounter")
-        at.store(at.call(clock, []), slot(ticks, i))
     at.cbranch(ended, done, tasks)
 
     at.position_at_end(tasks)

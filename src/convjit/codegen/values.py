@@ -158,9 +158,14 @@ class Pointer:
         """The element at `index`."""
         return Value(self.at, self.at.load(self._place(index), align=self.align, typ=self.element))
 
-    def store(self, value: Value, index: Index = 0) -> None:
-        """Put `value` at `index`."""
-        self.at.store(value.ir, self._place(index), align=self.align)
+    def store(self, value: Value, index: Index = 0, *, past_caches: bool = False) -> None:
+        """Put `value` at `index`; past the caches if nothing reads it for long: then its place is not fetched first.
+
+        Such a store is in order only with what locks memory, as the driver's counters do between tasks and launches.
+        """
+        instruction = self.at.store(value.ir, self._place(index), align=self.align)
+        if past_caches:
+            instruction.set_metadata("nontemporal", self.at.module.add_metadata([ir.Constant(I32, 1)]))
 
     def view(self, element: ir.Type, align: int) -> Pointer:
         """The same address with another type of elements."""

@@ -119,7 +119,8 @@ class Preprocessing:
         image = picture.image
         mode = "L" if self.image[0] == 1 else "RGB"
         top, left, size = window.top, window.left, (window.width, window.height)
-        if image.size == (window.columns, window.rows) and top == int(top) and left == int(left):
+        same = image.width == window.columns and image.height == window.rows
+        if same and top == int(top) and left == int(left):
             # Nothing to scale: what the filter would give as well.
             image = image.crop((int(left), int(top), int(left) + window.width, int(top) + window.height))
         else:

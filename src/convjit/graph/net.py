@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from convjit.errors import ConfigError, near
-from convjit.layers import Changes, Cost, Data, Inner, Layer, Learned, NeuronLayer, Softmax, WeightLayer
+from convjit.errors import ConfigError, UsageError, near
+from convjit.layers import Changes, Cost, Data, Inner, Layer, Learned, Logreg, NeuronLayer, Softmax, WeightLayer
 from convjit.layers.data import LABELS
+from convjit.layers.values import shown
 from convjit.ops.base import Maps
 
 __all__ = ["Net", "Node"]
@@ -90,9 +91,15 @@ class Net:
         return (0, 0) if self.input == self.image else (self.input.height, self.input.width)
 
     @property
-    def costs(self) -> tuple[Layer, ...]:
+    def costs(self) -> tuple[Cost, ...]:
         """The cost layers."""
-        return tuple(layer for layer in self.layers if layer.is_cost)
+        return tuple(layer for layer in self.layers if isinstance(layer, Cost))
+
+    @property
+    def reported(self) -> dict[str, tuple[Cost, ...]]:
+        """Every cost that is nobody's child, in order, each with those that are added to it: children and theirs."""
+        children = {child for cost in self.costs for child in cost.children}
+        return {cost.name: self._family(cost) for cost in self.costs if cost.name not in children}
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -228,6 +235,31 @@ class Net:
             seen.update(self.nodes[name].layer.inputs)
         return ""
 
+    def logreg(self, name: str = "") -> tuple[Logreg, ...]:
+        """A cost of probabilities, by default the main cost, with its children; UsageError if it is none."""
+        chosen = name or next(iter(self.reported))
+        node = self.nodes.get(chosen)
+        if node is None or not isinstance(node.layer, Logreg):
+            known = [cost.name for cost in self.costs if isinstance(cost, Logreg)]
+            found = (
+                f"'{shown(chosen)}' is of type {node.layer.kind}" if node else f"there is no layer '{shown(chosen)}'"
+            )
+            there = f"; there are {', '.join(known)}" if known else ""
+            raise UsageError(f"probabilities are averaged for a cost.logreg: {found}{near(chosen, known)}{there}")
+        return tuple(cost for cost in self._family(node.layer) if isinstance(cost, Logreg))
+
+    def _family(self, cost: Cost) -> tuple[Cost, ...]:
+        """A cost and the children below it."""
+        costs = {one.name: one for one in self.costs}
+        found: dict[str, Cost] = {}
+        todo = [cost.name]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found[name] = costs[name]
+                todo += costs[name].children
+        return tuple(found.values())
+
     def _check_use(self) -> None:
         used = {name for node in self.nodes.values() for name in node.layer.inputs}
         for layer in self.layers:
@@ -239,6 +271,9 @@ class Net:
                     known = [one.name for one in self.layers if one.kind == layer.kind and one is not layer]
                     found = f"children: '{child}' is not another layer of type {layer.kind}"
                     raise layer.error(f"{found}{near(child, known)}", "children")
+        counted = {cost.name for family in self.reported.values() for cost in family}
+        if circle := [cost for cost in self.costs if cost.name not in counted]:
+            raise circle[0].error("children: it is, by way of its children, its own child", "children")
         if not self.nodes:
             raise ConfigError("a net needs layers, and this one has none")
 

@@ -14,62 +14,24 @@ from collections.abc import Callable
 
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
-from convjit.kernels.base import MapsView, Problem, generator
-from convjit.kernels.norm import inverse_power
-from convjit.kernels.sweep import run, share, shares
-from convjit.kernels.window import STATIC, Window, add_up, each_window
+from convjit.kernels.base import Problem, generator
+from convjit.kernels.channel_tiles import Chunk, chunk_pixels, each_tile, tile_channels, window_sums
+from convjit.kernels.neuron import neuron_gradient
+from convjit.kernels.norm import inverse_powers, plus_square
+from convjit.kernels.window import STATIC, Window, add_up, each_window, plus
 from convjit.ops.norm import CrossMapNormBackward, CrossMapNormForward
 
 __all__: list[str] = []
 
 
-def _pixels(k: Kernel, lines: int) -> int:
-    """Pixels of a chunk of which `lines` channels fit into the first-level cache."""
-    return max(4, k.target.first_level // (4 * k.lanes * lines))
+def _powers(k: Kernel, op: CrossMapNormForward, totals: list[Value]) -> tuple[list[Value], list[Value]]:
+    """d ** -power and d ** -(power + 1) from sums of squares."""
+    alpha, constant = k.number(op.alpha), k.number(op.shape.constant)
+    return inverse_powers(k, [k.fma(total, alpha, constant) for total in totals], op.shape.power)
 
 
-class _Chunk:
-    """Neighbouring pixels, from number `first` to before `end` of a row, or of the map where rows have no gaps."""
-
-    def __init__(self, k: Kernel, problem: Problem, views: dict[str, MapsView], most: int) -> None:
-        maps = next(iter(views.values())).maps
-        gaps = any(view.halo.left or view.halo.right for view in views.values())
-        length = maps.width if gaps else maps.height * maps.width
-        parts, rows = shares(length, most), maps.height if gaps else 1
-        self.k, self.views = k, views
-        self.block, self.row, part = k.split(k.task, problem.blocks, rows, parts)
-        self.first, self.end = share(k, part, length, most)
-        self.tasks = problem.blocks * rows * parts
-
-    def index(self, name: str, channel: Index, i: Index) -> Index:
-        """Place of a pixel in one operand."""
-        return self.views[name].index(self.block, channel, self.row) + i
-
-    def load(self, name: str, channel: Index, i: Index) -> Value:
-        """A pixel of one operand."""
-        return self.views[name].load(self.index(name, channel, i))
-
-    def each(self, body: Callable[[Index], None]) -> None:
-        """Visit the pixels. The processor overlaps them by itself; unrolling gained nothing."""
-        run(self.k, self.first, self.end, body, unroll=1)
-
-    def fetch(self, window: Window, i: Index) -> None:
-        """Ask for the pixel of x in the channel behind a window, which is in another page of memory."""
-        x = self.views["x"]
-        ahead = self.k.minimum(self.k.index(window.first) + window.size, x.maps.channels - 1)
-        self.k.prefetch(x.pointer + self.index("x", ahead, i))
-
-
-def _denominator(k: Kernel, op: CrossMapNormForward, total: Value) -> Value:
-    return k.fma(total, k.number(op.alpha), k.number(op.shape.constant))
-
-
-def _squares(k: Kernel, chunk: _Chunk, first: Index, size: Index, i: Index) -> Value:
-    def term(total: Value, channel: Index) -> Value:
-        value = chunk.load("x", channel, i)
-        return k.fma(value, value, total)
-
-    return add_up(k, first, size, term)
+def _squares(k: Kernel, chunk: Chunk, first: Index, size: Index, i: Index) -> Value:
+    return add_up(k, first, size, lambda total, channel: plus_square(k, total, chunk.load("x", channel, i)))
 
 
 def _each_block(k: Kernel, op: CrossMapNormForward, body: Callable[[Index, int], None]) -> None:
@@ -97,34 +59,75 @@ def cross_map_norm_forward(k: Kernel, problem: Problem) -> int:
     """Task: a chunk of pixels of a block, all channels."""
     op = problem.op
     assert isinstance(op, CrossMapNormForward)
-    size, power = op.shape.size, op.shape.power
     views = {name: problem.view(k, name) for name in op.names}
-    chunk = _Chunk(k, problem, views, _pixels(k, size + 2))
-
-    def put(channel: Index, i: Index, factor: Value) -> None:
-        views["y"].store(chunk.load("x", channel, i) * factor, chunk.index("y", channel, i))
-
-    def sliding(window: Window) -> None:
-        def pixel(i: Index) -> None:
-            chunk.fetch(window, i)
-            total = _squares(k, chunk, window.first, window.size, i)
-            put(window.index, i, inverse_power(k, _denominator(k, op, total), power)[0])
-
-        chunk.each(pixel)
-
-    def fixed(first: Index, count: int) -> None:
-        def pixel(i: Index) -> None:
-            total = _squares(k, chunk, first, count, i)
-            factor = inverse_power(k, _denominator(k, op, total), power)[0]
-            _each_channel(k, first, count, lambda channel: put(channel, i, factor))
-
-        chunk.each(pixel)
-
+    chunk = Chunk(k, problem, views, chunk_pixels(k, op.shape.size + 2 * tile_channels(op.shape.size)))
     if op.blocked:
-        _each_block(k, op, fixed)
+        _each_block(k, op, lambda first, count: _forward_block(k, op, chunk, first, count))
+    elif op.shape.size > STATIC:
+        each_window(
+            k,
+            op.shape.maps.channels,
+            op.shape.size,
+            op.shape.size // 2,
+            lambda window: _forward_loop(k, op, chunk, window),
+        )
     else:
-        each_window(k, op.shape.maps.channels, size, size // 2, sliding)
+        _forward_tiles(k, op, chunk)
     return chunk.tasks
+
+
+def _put(k: Kernel, chunk: Chunk, channel: Index, i: Index, factor: Value) -> None:
+    y = chunk.views["y"].pointer
+    y.store(chunk.load("x", channel, i) * factor, chunk.index("y", channel, i), past_caches=chunk.streams)
+
+
+def _forward_block(k: Kernel, op: CrossMapNormForward, chunk: Chunk, first: Index, count: int) -> None:
+    """A block of channels, which have one sum."""
+
+    def pixel(i: Index) -> None:
+        (factor,), _ = _powers(k, op, [_squares(k, chunk, first, count, i)])
+        _each_channel(k, first, count, lambda channel: _put(k, chunk, channel, i, factor))
+
+    chunk.each(pixel)
+
+
+def _forward_loop(k: Kernel, op: CrossMapNormForward, chunk: Chunk, window: Window) -> None:
+    """One channel, with a window of many."""
+
+    def pixel(i: Index) -> None:
+        (factor,), _ = _powers(k, op, [_squares(k, chunk, window.first, window.size, i)])
+        _put(k, chunk, window.index, i, factor)
+
+    chunk.each(pixel)
+
+
+def _forward_tiles(k: Kernel, op: CrossMapNormForward, chunk: Chunk) -> None:
+    channels, size = op.shape.maps.channels, op.shape.size
+    low, tile = size // 2, tile_channels(size)
+    high = size - 1 - low
+
+    def body(first: Index, there: Callable[[int], bool]) -> None:
+        def pixel(i: Index) -> None:
+            for offset in range(tile):
+                chunk.fetch("x", first + (tile + high + offset), i)
+            factors, _ = _powers(k, op, _tile_sums(k, op.shape.size, tile, chunk, first, there, i))
+            for offset, factor in zip(filter(there, range(tile)), factors, strict=True):
+                _put(k, chunk, first + offset, i, factor)
+
+        chunk.each(pixel)
+
+    each_tile(k, channels, channels, tile, (low, high), body)
+
+
+def _tile_sums(
+    k: Kernel, size: int, tile: int, chunk: Chunk, first: Index, there: Callable[[int], bool], i: Index
+) -> list[Value]:
+    """Sums of squares for those channels of a tile that are there."""
+    low = size // 2
+    around = range(-low, tile + size - 1 - low)
+    values = [chunk.load("x", first + offset, i) if there(offset) else None for offset in around]
+    sums = window_sums(lambda total, value: plus_square(k, total, value), values, size)
+    return [total for offset, total in enumerate(sums) if there(offset) and total is not None]
 
 
 @generator(CrossMapNormBackward)
@@ -132,33 +135,36 @@ def cross_map_norm_backward(k: Kernel, problem: Problem) -> int:
     """Task: a chunk of pixels of a block, all channels."""
     op = problem.op
     assert isinstance(op, CrossMapNormBackward)
-    views = {name: problem.view(k, name) for name in op.names}
-    ring = 1 << op.shape.size.bit_length()
-    chunk = _Chunk(k, problem, views, _pixels(k, op.shape.size * (1 if op.blocked else 2) + 2))
+    views, size = {name: problem.view(k, name) for name in op.names}, op.shape.size
+    pixels = chunk_pixels(k, size if op.blocked else 2 * size + 3 * tile_channels(size))
+    chunk = Chunk(k, problem, views, pixels)
     if op.blocked:
         _blocked_backward(k, op, chunk)
+    elif size > STATIC:
+        _Backward(k, op, chunk, pixels, 1).loops()
     else:
-        _sliding_backward(k, op, chunk, ring, _pixels(k, op.shape.size * 2 + 2))
+        _Backward(k, op, chunk, pixels, tile_channels(size)).tiles()
     return chunk.tasks
 
 
-def _blocked_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk) -> None:
+def _blocked_backward(k: Kernel, op: CrossMapNormBackward, chunk: Chunk) -> None:
     forward = CrossMapNormForward(op.shape, op.blocked)
     dx, factor = chunk.views["dx"], -2 * forward.alpha * op.shape.power
 
     def block(first: Index, count: int) -> None:
         def pixel(i: Index) -> None:
-            def product(total: Value, channel: Index) -> Value:
-                return k.fma(chunk.load("x", channel, i), chunk.load("dy", channel, i), total)
+            def product(total: Value | None, channel: Index) -> Value:
+                x, dy = chunk.load("x", channel, i), chunk.load("dy", channel, i)
+                return x * dy if total is None else k.fma(x, dy, total)
 
-            total = _squares(k, chunk, first, count, i)
-            direct, steep = inverse_power(k, _denominator(k, forward, total), op.shape.power)
+            (direct,), (steep,) = _powers(k, forward, [_squares(k, chunk, first, count, i)])
             through = add_up(k, first, count, product) * steep * factor
 
             def put(channel: Index) -> None:
                 place = chunk.index("dx", channel, i)
                 gradient = k.fma(chunk.load("dy", channel, i), direct, chunk.load("x", channel, i) * through)
-                dx.store(dx.load(place) + gradient if op.accumulate else gradient, place)
+                gradient = dx.load(place) + gradient if op.accumulate else gradient
+                dx.store(_through(k, op, chunk, channel, i, gradient), place)
 
             _each_channel(k, first, count, put)
 
@@ -167,57 +173,106 @@ def _blocked_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk) -> Non
     _each_block(k, forward, block)
 
 
-def _sliding_backward(k: Kernel, op: CrossMapNormBackward, chunk: _Chunk, ring: int, pixels: int) -> None:
-    forward = CrossMapNormForward(op.shape)
-    channels, size, power = op.shape.maps.channels, op.shape.size, op.shape.power
-    dx, factor, lag = chunk.views["dx"], -2 * forward.alpha * power, size // 2
-    kept = k.scratch(ring * pixels)
+def _through(k: Kernel, op: CrossMapNormBackward, chunk: Chunk, channel: Index, i: Index, gradient: Value) -> Value:
+    """A gradient, through the neuron if there is one."""
+    return neuron_gradient(k, op.neuron, gradient, chunk.load("z", channel, i)) if op.neuron else gradient
 
-    def slot(channel: Value, i: Index) -> Index:
+
+class _Backward:
+    """Sliding windows: what a channel adds to others is kept in a ring until the gradients of these are finished."""
+
+    def __init__(self, k: Kernel, op: CrossMapNormBackward, chunk: Chunk, pixels: int, tile: int) -> None:
+        self.k, self.op, self.chunk, self.pixels, self.tile = k, op, chunk, pixels, tile
+        self.forward = CrossMapNormForward(op.shape)
+        self.channels, self.size = op.shape.maps.channels, op.shape.size
+        self.lag = self.size // 2
+        self.ring = 1 << (self.size + tile - 2).bit_length()
+        self.kept = k.scratch(self.ring * pixels)
+
+    def slot(self, channel: Index, i: Index) -> Index:
         """Place of what a channel, from -ring on, adds to others."""
-        return ((channel + ring) & (ring - 1)) * pixels + i - chunk.first
+        return ((self.k.index(channel) + self.ring) & (self.ring - 1)) * self.pixels + i - self.chunk.first
 
-    def nothing(channel: Value) -> None:
-        chunk.each(lambda i: kept.store(k.number(0.0), slot(channel, i)))
+    def begin(self, channel: Index, i: Index, direct: Value, steep: Value) -> None:
+        """The direct part of a gradient, and what the channel adds to others."""
+        dx, chunk, place = self.chunk.views["dx"], self.chunk, self.chunk.index("dx", channel, i)
+        gradient = chunk.load("dy", channel, i)
+        self.kept.store(gradient * chunk.load("x", channel, i) * steep, self.slot(channel, i))
+        gradient = gradient * direct
+        dx.store(dx.load(place) + gradient if self.op.accumulate else gradient, place)
 
-    def finish(channel: Value) -> None:
-        """Add to the gradient of a channel what came through the sums that it is a term of."""
+    def finish(self, channel: Index, i: Index, total: Value) -> None:
+        """Add to a gradient what came through the sums that the channel is a term of."""
+        factor, dx = -2 * self.forward.alpha * self.op.shape.power, self.chunk.views["dx"]
+        place = self.chunk.index("dx", channel, i)
+        gradient = self.k.fma(self.chunk.load("x", channel, i), total * factor, dx.load(place))
+        dx.store(_through(self.k, self.op, self.chunk, channel, i, gradient), place)
 
-        def pixel(i: Index) -> None:
-            def term(total: Value, other: Index) -> Value:
-                return total + kept.load(slot(k.index(other), i))
+    def tiles(self) -> None:
+        """Small windows: a tile of channels is begun, then one that lags behind is finished."""
+        k, chunk, tile, lag = self.k, self.chunk, self.tile, self.lag
+        high = self.size - 1 - lag
 
-            total = add_up(k, channel - (size - 1 - lag), size, term)
-            place = chunk.index("dx", channel, i)
-            dx.store(k.fma(chunk.load("x", channel, i), total * factor, dx.load(place)), place)
+        def body(first: Index, there: Callable[[int], bool]) -> None:
+            begun = [offset for offset in range(tile) if there(offset)]
+            ended = [offset for offset in range(-lag, tile - lag) if there(offset)]
 
-        chunk.each(pixel)
+            def begin(i: Index) -> None:
+                for offset in range(tile):
+                    chunk.fetch("x", first + (tile + high + offset), i)
+                    chunk.fetch("dy", first + (tile + offset), i)
+                powers = _powers(k, self.forward, _tile_sums(k, self.size, tile, chunk, first, there, i))
+                for offset, direct, steep in zip(begun, *powers, strict=True):
+                    self.begin(first + offset, i, direct, steep)
 
-    def begin(window: Window) -> None:
-        """The direct part of a channel's gradient."""
+            def finish(i: Index) -> None:
+                around = range(-lag - high, tile)
+                values = [self.kept.load(self.slot(first + o, i)) if there(o) else None for o in around]
+                sums = dict(zip(range(-lag, tile - lag), window_sums(plus, values, self.size), strict=True))
+                for offset in ended:
+                    total = sums[offset]
+                    assert total is not None
+                    self.finish(first + offset, i, total)
 
-        def pixel(i: Index) -> None:
+            if begun:
+                chunk.each(begin)
+            if ended:
+                chunk.each(finish)
+
+        each_tile(k, self.channels, self.channels + lag, tile, (lag + high, high), body)
+
+    def loops(self) -> None:
+        """Large windows: channel by channel, summed in loops."""
+        k, chunk, lag = self.k, self.chunk, self.lag
+
+        def nothing(channel: Value) -> None:
+            chunk.each(lambda i: self.kept.store(k.number(0.0), self.slot(channel, i)))
+
+        def finish(channel: Value) -> None:
+            def pixel(i: Index) -> None:
+                def term(total: Value | None, other: Index) -> Value:
+                    return plus(total, self.kept.load(self.slot(other, i)))
+
+                self.finish(channel, i, add_up(k, channel - (self.size - 1 - lag), self.size, term))
+
+            chunk.each(pixel)
+
+        def begin(window: Window) -> None:
+            def pixel(i: Index) -> None:
+                powers = _powers(k, self.forward, [_squares(k, chunk, window.first, window.size, i)])
+                self.begin(window.index, i, *(power for (power,) in powers))
+
+            chunk.each(pixel)
             channel = k.index(window.index)
-            chunk.fetch(window, i)
-            total = _squares(k, chunk, window.first, window.size, i)
-            direct, steep = inverse_power(k, _denominator(k, forward, total), power)
-            gradient, place = chunk.load("dy", channel, i), chunk.index("dx", channel, i)
-            kept.store(gradient * chunk.load("x", channel, i) * steep, slot(channel, i))
-            gradient = gradient * direct
-            dx.store(dx.load(place) + gradient if op.accumulate else gradient, place)
+            with k.when(channel > lag - 1):
+                finish(channel - lag)
 
-        chunk.each(pixel)
-        channel = k.index(window.index)
-        with k.when(channel > lag - 1):
-            finish(channel - lag)
-
-    # Before the first channel and behind the last there is nothing.
-    if size - 1 - lag:
-        with k.loop(-(size - 1 - lag), 0, name="before") as channel:
-            nothing(channel)
-    each_window(k, channels, size, lag, begin)
-    if lag:
-        with k.loop(channels, channels + lag, name="behind") as channel:
+        # Before the first channel and behind the last there is nothing.
+        if self.size - 1 - lag:
+            with k.loop(-(self.size - 1 - lag), 0, name="before") as channel:
+                nothing(channel)
+        each_window(k, self.channels, self.size, lag, begin)
+        with k.loop(self.channels, self.channels + lag, name="behind") as channel:
             nothing(channel)
             with k.when(channel > lag - 1):
                 finish(channel - lag)

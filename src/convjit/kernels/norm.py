@@ -11,8 +11,9 @@ from convjit.codegen import math
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
+from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.sweep import CHUNK, share, shares
-from convjit.kernels.window import Window, box_sums, line_vectors, window_of
+from convjit.kernels.window import Window, box_sums, line_vectors, plus, window_of
 from convjit.ops.norm import (
     ContrastNormBackward,
     ContrastNormForward,
@@ -21,25 +22,23 @@ from convjit.ops.norm import (
     ResponseNormForward,
 )
 
-__all__ = ["inverse_power"]
+__all__ = ["inverse_powers", "plus_square"]
 
 
-def inverse_power(k: Kernel, d: Value, power: float) -> tuple[Value, Value]:
-    """(d**-power, d**-(power + 1)) for d > 0."""
+def plus_square(k: Kernel, total: Value | None, value: Value) -> Value:
+    """The sum so far and one more square."""
+    return value * value if total is None else k.fma(value, value, total)
+
+
+def inverse_powers(k: Kernel, ds: list[Value], power: float) -> tuple[list[Value], list[Value]]:
+    """(d**-power, d**-(power + 1)) for every d > 0."""
     if power == 0.75:
-        root = math.inverse_fourth_root(k, d)
-        square = root * root
-        value = root * square
-        return value, value * (square * square)
-    value = math.power(k, d, -power)
-    return value, value / d
-
-
-def _mean_factor(k: Kernel, shape: NormShape, low: int, rows: Window, x: Index) -> Value:
-    """1 / the number of pixels of a window inside the map."""
-    columns = window_of(k, x, shape.maps.width, shape.size, low)
-    assert isinstance(columns.size, Value)
-    return 1.0 / k.broadcast(k.to_float(k.to_word(columns.size * rows.size)))
+        roots = math.inverse_fourth_roots(k, ds)
+        squares = [root * root for root in roots]
+        values = [root * square for root, square in zip(roots, squares, strict=True)]
+        return values, [value * (square * square) for value, square in zip(values, squares, strict=True)]
+    values = [math.power(k, d, -power) for d in ds]
+    return values, [value / d for value, d in zip(values, ds, strict=True)]
 
 
 @generator(ResponseNormForward, ContrastNormForward, ResponseNormBackward, ContrastNormBackward)
@@ -58,8 +57,15 @@ def norm(k: Kernel, problem: Problem) -> int:
         if isinstance(op, ResponseNormForward):
             work.forward(views["x"], views["y"], block, channel)
         else:
-            work.backward(views["x"], views["dy"], views["dx"], block, channel, op.accumulate)
+            work.backward(op, views, block, channel)
     return problem.blocks * parts
+
+
+def _inverse(k: Kernel, count: Index) -> Value:
+    return 1.0 / k.broadcast(k.to_float(k.to_word(k.index(count))))
+
+
+Backward = ResponseNormBackward | ContrastNormBackward
 
 
 class _MapNorm:
@@ -74,97 +80,127 @@ class _MapNorm:
         self.line = k.scratch(line_vectors(shape.maps, shape.size))
         self.plane = k.scratch(shape.maps.height * shape.maps.width)
         self.means = k.scratch(shape.maps.height * shape.maps.width) if centred else self.plane
+        self.shares = k.scratch(shape.maps.width) if centred else self.line
+        if centred:
+            self._fill_shares()
 
     def at(self, i: Index, j: Index) -> Index:
         """Place of a pixel in a plane of scratch."""
         return i * self.shape.maps.width + j
 
+    def _fill_shares(self) -> None:
+        """shares = 1 / the columns of a window inside the map, for the windows of a row."""
+        k, shape = self.k, self.shape
+        with k.loop(0, shape.maps.width, name="column") as x:
+            self.shares.store(_inverse(k, window_of(k, x, shape.maps.width, shape.size, self.low).size), x)
+
+    def mean_factor(self, i: Index, j: Index) -> Value:
+        """1 / the pixels of the window of a pixel."""
+        k, shape = self.k, self.shape
+        rows = window_of(k, i, shape.maps.height, shape.size, self.low)
+        return _inverse(k, rows.size) * self.shares.load(j)
+
     def centre(self, x: MapsView, block: Index, channel: Index) -> None:
         """means = m."""
         k, shape = self.k, self.shape
 
-        def use(rows: Window, j: Index, total: Value) -> None:
-            mean = total * _mean_factor(k, shape, self.low, rows, j)
-            value = x.load(x.index(block, channel, rows.index, j)) - mean
-            self.means.store(value, self.at(rows.index, j))
+        def use(rows: Window, j: Index, totals: list[Value]) -> None:
+            for step, total in enumerate(totals):
+                column = j + step
+                mean = total * self.mean_factor(rows.index, column)
+                value = x.load(x.index(block, channel, rows.index, column)) - mean
+                self.means.store(value, self.at(rows.index, column))
 
-        def term(total: Value, i: Index, j: Index) -> Value:
-            return total + x.load(x.index(block, channel, i, j))
+        def term(total: Value | None, i: Index, j: Index) -> Value:
+            return plus(total, x.load(x.index(block, channel, i, j)))
 
         box_sums(k, shape.maps, shape.size, self.low, self.line, term, use)
 
     def forward(self, x: MapsView, y: MapsView, block: Index, channel: Index) -> None:
         """y of one map."""
-        k, shape = self.k, self.shape
         if self.centred:
             self.centre(x, block, channel)
 
-        def use(rows: Window, j: Index, total: Value) -> None:
-            factor, _ = inverse_power(k, self._denominator(total), shape.power)
-            value = x.load(x.index(block, channel, rows.index, j)) * factor
-            y.store(value, y.index(block, channel, rows.index, j))
+        def use(rows: Window, j: Index, totals: list[Value]) -> None:
+            factors, _ = self._powers(totals)
+            source, target = (view.index(block, channel, rows.index, j) for view in (x, y))
+            for step, factor in enumerate(factors):
+                y.store(x.load(source + step) * factor, target + step)
 
         self._squares(x, block, channel, use)
 
-    def backward(self, x: MapsView, dy: MapsView, dx: MapsView, block: Index, channel: Index, accumulate: bool) -> None:
+    def backward(self, op: Backward, views: dict[str, MapsView], block: Index, channel: Index) -> None:
         """dx of one map."""
         k, shape, at = self.k, self.shape, self.at
+        x, dy, dx = (views[name] for name in ("x", "dy", "dx"))
         # Contrast: the plane holds t, then q / |N|, and `means` m, then q.
         factor = -2 * self.alpha * shape.power
         if self.centred:
             self.centre(x, block, channel)
 
-        def begin(rows: Window, j: Index, total: Value) -> None:
+        def begin(rows: Window, j: Index, totals: list[Value]) -> None:
             """plane = t, and the direct part of dx."""
             i = rows.index
-            direct, steep = inverse_power(k, self._denominator(total), shape.power)
-            gradient = dy.load(dy.index(block, channel, i, j))
-            self.plane.store(gradient * x.load(x.index(block, channel, i, j)) * steep, at(i, j))
-            place = dx.index(block, channel, i, j)
-            gradient = gradient * direct
-            dx.store(dx.load(place) + gradient if accumulate else gradient, place)
+            source, given, place = (view.index(block, channel, i, j) for view in (x, dy, dx))
+            for step, (direct, steep) in enumerate(zip(*self._powers(totals), strict=True)):
+                gradient = dy.load(given + step)
+                self.plane.store(gradient * x.load(source + step) * steep, at(i, j) + step)
+                gradient = gradient * direct
+                dx.store(dx.load(place + step) + gradient if op.accumulate else gradient, place + step)
 
-        def add(rows: Window, j: Index, total: Value) -> None:
+        def add(rows: Window, j: Index, totals: list[Value]) -> None:
             """The part through the sums of squares."""
-            place = dx.index(block, channel, rows.index, j)
-            through = (
-                self.means.load(at(rows.index, j)) if self.centred else x.load(x.index(block, channel, rows.index, j))
-            )
-            q = through * (total * factor)
-            dx.store(dx.load(place) + q, place)
-            if self.centred:
-                self.means.store(q * _mean_factor(k, shape, self.low, rows_of(rows.index), j), at(rows.index, j))
+            i = rows.index
+            source, place = (view.index(block, channel, i, j) for view in (x, dx))
+            for step, total in enumerate(totals):
+                through = self.means.load(at(i, j) + step) if self.centred else x.load(source + step)
+                q = through * (total * factor)
+                gradient = dx.load(place + step) + q
+                if self.centred:
+                    dx.store(gradient, place + step)
+                    self.means.store(q * self.mean_factor(i, j + step), at(i, j) + step)
+                else:
+                    put(gradient, i, j + step)
 
-        def rows_of(i: Index) -> Window:
-            return window_of(k, i, shape.maps.height, shape.size, self.low)
+        def put(gradient: Value, i: Index, j: Index) -> None:
+            """The whole gradient of a pixel."""
+            if op.neuron:
+                z = views["z"]
+                gradient = neuron_gradient(k, op.neuron, gradient, z.load(z.index(block, channel, i, j)))
+            dx.store(gradient, dx.index(block, channel, i, j))
 
-        def subtract(rows: Window, j: Index, total: Value) -> None:
+        def subtract(rows: Window, j: Index, totals: list[Value]) -> None:
             """The part through the means."""
             place = dx.index(block, channel, rows.index, j)
-            dx.store(dx.load(place) - total, place)
+            for step, total in enumerate(totals):
+                put(dx.load(place + step) - total, rows.index, j + step)
 
         self._squares(x, block, channel, begin)
 
-        def from_plane(total: Value, i: Index, j: Index) -> Value:
-            return total + self.plane.load(at(i, j))
+        def from_plane(total: Value | None, i: Index, j: Index) -> Value:
+            return plus(total, self.plane.load(at(i, j)))
 
         box_sums(k, shape.maps, shape.size, self.low_back, self.line, from_plane, add)
         if self.centred:
 
-            def from_means(total: Value, i: Index, j: Index) -> Value:
-                return total + self.means.load(at(i, j))
+            def from_means(total: Value | None, i: Index, j: Index) -> Value:
+                return plus(total, self.means.load(at(i, j)))
 
             box_sums(k, shape.maps, shape.size, self.low_back, self.line, from_means, subtract)
 
-    def _denominator(self, total: Value) -> Value:
-        return self.k.fma(total, self.k.number(self.alpha), self.k.number(self.shape.constant))
+    def _powers(self, totals: list[Value]) -> tuple[list[Value], list[Value]]:
+        """d ** -power and d ** -(power + 1) from sums of squares."""
+        k, alpha, constant = self.k, self.k.number(self.alpha), self.k.number(self.shape.constant)
+        return inverse_powers(k, [k.fma(total, alpha, constant) for total in totals], self.shape.power)
 
-    def _squares(self, x: MapsView, block: Index, channel: Index, use: Callable[[Window, Index, Value], None]) -> None:
+    def _squares(
+        self, x: MapsView, block: Index, channel: Index, use: Callable[[Window, Index, list[Value]], None]
+    ) -> None:
         """Sums of the squares of x, or of m."""
         k = self.k
 
-        def term(total: Value, i: Index, j: Index) -> Value:
+        def term(total: Value | None, i: Index, j: Index) -> Value:
             value = self.means.load(self.at(i, j)) if self.centred else x.load(x.index(block, channel, i, j))
-            return k.fma(value, value, total)
+            return plus_square(k, total, value)
 
         box_sums(k, self.shape.maps, self.shape.size, self.low, self.line, term, use)

@@ -14,13 +14,18 @@ from convjit.codegen.kernel import Kernel
 from convjit.codegen.tile import near_equal
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
+from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.pool import STATIC_CODE, clipped, each_channel
+from convjit.kernels.sweep import outgrows_caches
 from convjit.ops.pool import AvgPoolBackward, MaxPoolBackward, PoolShape
 
 __all__: list[str] = []
 
 Window = tuple[int, int]
 """Number of a window along one side, and its pixels there."""
+
+Put = Callable[[Value, Value, Value, Index, Index], None]
+"""Takes the gradient of a pixel: (gradient, block, channel, row, column)."""
 
 TILE_PIXELS = 8
 """Pixels of a tile in a row, about."""
@@ -108,6 +113,14 @@ def pool_backward(k: Kernel, problem: Problem) -> int:
     code_x = sum((1 + len(windows)) * min(run.count, _tile_repeats(run)) for run in columns for windows in run.pattern)
     gather = _gather_max if isinstance(op, MaxPoolBackward) else _gather_avg
 
+    past_caches = not op.accumulate and outgrows_caches(problem, "dx")
+
+    def put(value: Value, block: Value, c: Value, i: Index, j: Index) -> None:
+        dx = views["dx"]
+        if op.neuron:
+            value = neuron_gradient(k, op.neuron, value, views["z"].load(views["z"].index(block, c, i, j)))
+        dx.pointer.store(value, dx.index(block, c, i, j), past_caches=past_caches)
+
     def channel(block: Value, c: Value) -> None:
         if code_y * code_x > STATIC_CODE:
             _scatter(k, op, shape, views, block, c)
@@ -120,7 +133,7 @@ def pool_backward(k: Kernel, problem: Problem) -> int:
                     for repeats, count in near_equal(column.count, _tile_repeats(column)):
                         with k.loop(0, count, name="tile") as part:
                             crossing = _lines(column, part * repeats + done, repeats)
-                            gather(k, op.accumulate, views, block, c, lines, crossing)
+                            gather(k, put, op.accumulate, views, block, c, lines, crossing)
                         done += repeats * count
 
     return each_channel(k, problem, shape, channel)
@@ -140,6 +153,7 @@ def _once(make: Callable[[int, int], Value]) -> Callable[[int, int], Value]:
 
 def _gather_max(
     k: Kernel,
+    put: Put,
     accumulate: bool,
     views: dict[str, MapsView],
     block: Value,
@@ -156,16 +170,16 @@ def _gather_max(
     for row in rows:
         for column in columns:
             pixel = x.load(x.index(block, c, row.place, column.place))
-            place = dx.index(block, c, row.place, column.place)
-            total = dx.load(place) if accumulate else k.number(0.0)
+            total = dx.load(dx.index(block, c, row.place, column.place)) if accumulate else k.number(0.0)
             for i, _ in row.windows:
                 for j, _ in column.windows:
                     total = k.select(pixel.equals(largest(i, j)), total + gradient(i, j), total)
-            dx.store(total, place)
+            put(total, block, c, row.place, column.place)
 
 
 def _gather_avg(
     k: Kernel,
+    put: Put,
     accumulate: bool,
     views: dict[str, MapsView],
     block: Value,
@@ -180,15 +194,14 @@ def _gather_avg(
     for row in rows:
         down: dict[Window, Value] = {}
         for column in columns:
-            place = dx.index(block, c, row.place, column.place)
-            total = dx.load(place) if accumulate else k.number(0.0)
+            total = dx.load(dx.index(block, c, row.place, column.place)) if accumulate else k.number(0.0)
             for j, size_x in column.windows:
                 if row.windows and (j, size_x) not in down:
                     parts = [gradient(i, j) * (1 / (size_y * size_x)) for i, size_y in row.windows]
                     down[j, size_x] = _sum(parts)
                 if row.windows:
                     total = total + down[j, size_x]
-            dx.store(total, place)
+            put(total, block, c, row.place, column.place)
 
 
 def _sum(values: list[Value]) -> Value:
@@ -225,3 +238,7 @@ def _scatter(
                 largest = y.load(y.index(block, c, i, j))
                 new = k.select(x.load(x.index(block, c, u, v)).equals(largest), new, old)
             dx.store(new, place)
+    if op.neuron:
+        with k.loop(0, shape.height, name="u") as u, k.loop(0, shape.width, name="v") as v:
+            place, z = dx.index(block, c, u, v), views["z"]
+            dx.store(neuron_gradient(k, op.neuron, dx.load(place), z.load(z.index(block, c, u, v))), place)

@@ -7,14 +7,28 @@ from collections.abc import Callable, Mapping
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem
+from convjit.ops.base import Maps
 
-__all__ = ["Place", "each_pixel", "run", "share", "shares", "sweep"]
+__all__ = ["Place", "each_pixel", "outgrows_caches", "run", "share", "shares", "sweep"]
 
 Place = Callable[[str], Index]
 """Gives an operand's index, in vectors, of the pixel that is being visited."""
 
 CHUNK = 1024
 """Vectors that one task works on, about: 64 KiB of 16 lanes, some microseconds."""
+
+
+def outgrows_caches(problem: Problem, operand: str) -> bool:
+    """Whether maps are so large that their beginning has left the caches when their end is written: only then do
+    stores past the caches win, and below they lose.
+    """
+    return 4 * problem.target.lanes * problem.blocks * _maps(problem, operand).features > problem.target.third_level
+
+
+def _maps(problem: Problem, operand: str) -> Maps:
+    maps = problem.op.operands()[operand]
+    assert isinstance(maps, Maps)
+    return maps
 
 
 def share(k: Kernel, part: Value, total: int, most: int) -> tuple[Index, Index]:

@@ -28,6 +28,8 @@ class Cost(Layer):
     needs_parameters: ClassVar = True
     columns: ClassVar[tuple[str, ...]] = ()
     """What the totals hold, the cost itself first."""
+    results: ClassVar[tuple[str, ...]] = ("totals",)
+    """Arrays of results whose numbers add up over images and children, the totals first."""
 
     coeff: float = number("coeff", default=1.0, file="params", required=True)
     children: Given[tuple[str, ...], str | Sequence[str]] = names("children", default=())
@@ -36,6 +38,10 @@ class Cost(Layer):
     def shape(self, inputs: Sequence[Maps]) -> Maps:
         """One number per image and column; nothing follows a cost."""
         return Maps(len(self.columns))
+
+    def rates(self, sums: Sequence[float]) -> dict[str, tuple[float, ...]]:
+        """Shares for every class, by name, from the numbers of `results`; nan where nothing is divided by nothing."""
+        return {}
 
     def total(self, step: Pass) -> None:
         """Sum the rows of the buffer "costs"."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from convjit.layers.base import Layer, Pass
 from convjit.layers.cost import Cost
 from convjit.layers.options import number
@@ -107,6 +109,12 @@ class Dce(Bce):
     kind: ClassVar[str] = "cost.dce"
     formula: ClassVar[str] = "as cost.bce; precision = right / declared, recall = right / there, at a threshold of 1/2"
     of_classes: ClassVar[bool] = True
+    results: ClassVar = ("totals", "counts")
+
+    def rates(self, sums: Sequence[float]) -> dict[str, tuple[float, ...]]:
+        declared, right, there = np.reshape(sums[len(self.columns) :], (3, -1))
+        with np.errstate(invalid="ignore"):
+            return {"precision": tuple((right / declared).tolist()), "recall": tuple((right / there).tolist())}
 
     def forward(self, step: Pass) -> None:
         super().forward(step)

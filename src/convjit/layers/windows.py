@@ -19,7 +19,7 @@ __all__ = ["WindowLayer"]
 class WindowLayer(WeightLayer, ImageLayer):
     """Filters moved over each input, their sums added up. `filters` counts one group's."""
 
-    filters: int = integer("filters", least=1)
+    filters: Each[int] = integers("filters", least=1)
     filter_size: Each[int] = integers("filterSize", least=1)
     padding: Each[int] = integers("padding", default=0, least=0)
     stride: Each[int] = integers("stride", default=1, least=1)
@@ -45,7 +45,7 @@ class WindowLayer(WeightLayer, ImageLayer):
         for count, side in ((rows, maps.height), (columns, maps.width)):
             if -padding + stride * (count - 1) + size < side:
                 raise self.error(f"modulesX={count} does not cover the input of {side} pixels", "modulesX")
-        filters = self.filters * groups
+        filters = self.filters[index] * groups
         return ConvShape(maps.channels, maps.height, maps.width, filters, size, padding, stride, groups, rows, columns)
 
     def shape(self, inputs: Sequence[Maps]) -> Maps:

@@ -127,6 +127,10 @@ class Op:
         """How far beyond the maps of `operand` the op reads, where it has to find zeros."""
         return NO_HALO
 
+    def touched(self, operand: str) -> Operand:
+        """As much of `operand` as the op really reads or writes, as a shape."""
+        return self.operands()[operand]
+
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         """The written operands from the read ones, in float64, obviously right; `accumulate` is left to the caller."""
         raise NotImplementedError

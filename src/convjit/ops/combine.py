@@ -129,6 +129,9 @@ class Cut(Op):
     def operands(self) -> dict[str, Operand]:
         return {"x": self.source, "y": self.maps}
 
+    def touched(self, operand: str) -> Operand:
+        return self.maps
+
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         maps = self.maps
         starts = ((self.channel, maps.channels), (self.top, maps.height), (self.left, maps.width))

@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from convjit.ops.base import NO_HALO, Array, Arrays, Halo, Maps, NdArray, Op, Operand
 from convjit.ops.neuron import Neuron
+from convjit.ops.product import ProductBackwardData, ProductBackwardWeights, check_added
 
 __all__ = ["BiasBackward", "ConvBackwardData", "ConvBackwardWeights", "ConvForward", "ConvShape", "modules"]
 
@@ -145,10 +146,7 @@ class ConvForward(Op):
     accumulate: bool = False
 
     def __post_init__(self) -> None:
-        if self.accumulate and (self.biases != "none" or self.neuron):
-            raise ValueError(
-                "what is added to an output has no biases and no neuron: the first input's launch has them"
-            )
+        check_added(self.accumulate, self.biases != "none", self.neuron)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,17 +178,8 @@ class ConvForward(Op):
 
 
 @dataclass(frozen=True)
-class ConvBackwardData(Op):
+class ConvBackwardData(ProductBackwardData[ConvShape]):
     """dx from dy and w."""
-
-    reads: ClassVar = ("dy", "w")
-    writes: ClassVar = ("dx",)
-
-    shape: ConvShape
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"dy": self.shape.output, "w": self.shape.weights, "dx": self.shape.input}
 
     def reach(self, operand: str) -> Halo:
         return self.shape.output_halo() if operand == "dy" else NO_HALO
@@ -210,22 +199,10 @@ class ConvBackwardData(Op):
                     met += np.einsum("nfij,fc->ncij", dy[:, f], arrays["w"][f, :, ky, kx], optimize=True)
         return {"dx": padded[:, :, halo.top : halo.top + s.height, halo.left : halo.left + s.width]}
 
-    def flops(self) -> int:
-        return self.shape.flops()
-
 
 @dataclass(frozen=True)
-class ConvBackwardWeights(Op):
+class ConvBackwardWeights(ProductBackwardWeights[ConvShape]):
     """dw from x and dy, summed over the images."""
-
-    reads: ClassVar = ("x", "dy")
-    writes: ClassVar = ("dw",)
-
-    shape: ConvShape
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"x": self.shape.input, "dy": self.shape.output, "dw": self.shape.weights}
 
     def reach(self, operand: str) -> Halo:
         return self.shape.input_halo() if operand == "x" else NO_HALO
@@ -237,9 +214,6 @@ class ConvBackwardWeights(Op):
             for c, f in self.shape.grouped()
         ]
         return {"dw": np.concatenate(parts)}
-
-    def flops(self) -> int:
-        return self.shape.flops()
 
 
 @dataclass(frozen=True)

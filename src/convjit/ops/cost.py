@@ -59,8 +59,8 @@ class LogregForward(Op):
 
 
 @dataclass(frozen=True)
-class LogregBackward(Op):
-    """dx = dE/dp, where softmax and cost are not fused."""
+class LabelGradient(Op):
+    """Base of gradients dx from probabilities and labels."""
 
     reads: ClassVar = ("p", "labels")
     writes: ClassVar = ("dx",)
@@ -71,6 +71,11 @@ class LogregBackward(Op):
 
     def operands(self) -> dict[str, Operand]:
         return {"p": Maps(self.classes), "labels": PerImage((), "int32"), "dx": Maps(self.classes)}
+
+
+@dataclass(frozen=True)
+class LogregBackward(LabelGradient):
+    """dx = dE/dp, where softmax and cost are not fused."""
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         p = arrays["p"]
@@ -81,18 +86,8 @@ class LogregBackward(Op):
 
 
 @dataclass(frozen=True)
-class SoftmaxLogregBackward(Op):
+class SoftmaxLogregBackward(LabelGradient):
     """dx, the gradient with respect to the input of the softmax that gave p."""
-
-    reads: ClassVar = ("p", "labels")
-    writes: ClassVar = ("dx",)
-
-    classes: int
-    coefficient: float
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"p": Maps(self.classes), "labels": PerImage((), "int32"), "dx": Maps(self.classes)}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         p = arrays["p"]

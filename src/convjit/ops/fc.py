@@ -8,10 +8,9 @@ dw[f,i] = sum over n of dy[n,f] * x[n,i]
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from convjit.ops.base import Array, Arrays, Maps, NdArray, Op, Operand
-from convjit.ops.neuron import Neuron
+from convjit.ops.base import Array, Arrays, Maps, NdArray
+from convjit.ops.product import ProductBackwardData, ProductBackwardWeights, ProductForward
 
 __all__ = ["FcBackwardData", "FcBackwardWeights", "FcForward", "FcShape"]
 
@@ -33,6 +32,10 @@ class FcShape:
         """Shape of w: (F, C*H*W)."""
         return Array((self.outputs, self.input.features))
 
+    def biases(self) -> Array:
+        """Shape of b: one per output."""
+        return Array((self.outputs,))
+
     def flops(self) -> int:
         """Of one image, one direction."""
         return 2 * self.outputs * self.input.features
@@ -42,32 +45,8 @@ class FcShape:
 
 
 @dataclass(frozen=True)
-class FcForward(Op):
+class FcForward(ProductForward[FcShape]):
     """y from x, w and b; `neuron` is applied at the end."""
-
-    reads: ClassVar = ("x", "w", "b")
-    writes: ClassVar = ("y",)
-
-    shape: FcShape
-    biases: bool = True
-    neuron: Neuron | None = None
-    accumulate: bool = False
-
-    def __post_init__(self) -> None:
-        if self.accumulate and (self.biases or self.neuron):
-            raise ValueError(
-                "what is added to an output has no biases and no neuron: the first input's launch has them"
-            )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ("x", "w", "b", "y") if self.biases else ("x", "w", "y")
-
-    def operands(self) -> dict[str, Operand]:
-        found: dict[str, Operand] = {"x": self.shape.input, "w": self.shape.weights, "y": self.shape.output}
-        if self.biases:
-            found["b"] = Array((self.shape.outputs,))
-        return found
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         x = arrays["x"]
@@ -77,48 +56,21 @@ class FcForward(Op):
         y = y[:, :, None, None]
         return {"y": self.neuron.forward(y) if self.neuron else y}
 
-    def flops(self) -> int:
-        return self.shape.flops()
-
 
 @dataclass(frozen=True)
-class FcBackwardData(Op):
+class FcBackwardData(ProductBackwardData[FcShape]):
     """dx from dy and w."""
-
-    reads: ClassVar = ("dy", "w")
-    writes: ClassVar = ("dx",)
-
-    shape: FcShape
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"dy": self.shape.output, "w": self.shape.weights, "dx": self.shape.input}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         dy = arrays["dy"]
         dx = dy.reshape(len(dy), -1) @ arrays["w"]
         return {"dx": dx.reshape(self.shape.input.logical(len(dy)))}
 
-    def flops(self) -> int:
-        return self.shape.flops()
-
 
 @dataclass(frozen=True)
-class FcBackwardWeights(Op):
+class FcBackwardWeights(ProductBackwardWeights[FcShape]):
     """dw from x and dy, summed over the images."""
-
-    reads: ClassVar = ("x", "dy")
-    writes: ClassVar = ("dw",)
-
-    shape: FcShape
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"x": self.shape.input, "dy": self.shape.output, "dw": self.shape.weights}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         x, dy = arrays["x"], arrays["dy"]
         return {"dw": dy.reshape(len(dy), -1).T @ x.reshape(len(x), -1)}
-
-    def flops(self) -> int:
-        return self.shape.flops()

@@ -61,6 +61,10 @@ class Input(Op):
         }
         return {name: found[name] for name in self.names}
 
+    def touched(self, operand: str) -> Operand:
+        crop = PerImage((self.maps.channels, self.maps.height, self.maps.width), "uint8")
+        return crop if operand == "pixels" else self.operands()[operand]
+
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         h, w = self.maps.height, self.maps.width
         images = []

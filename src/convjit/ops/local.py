@@ -11,13 +11,12 @@ numbers of one tap are neighbours for all three kernels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from convjit.ops.base import Array, Arrays, NdArray, Op, Operand
+from convjit.ops.base import Array, Arrays, NdArray
 from convjit.ops.conv import ConvShape
-from convjit.ops.neuron import Neuron
+from convjit.ops.product import ProductBackwardData, ProductBackwardWeights, ProductForward
 
 __all__ = ["LocalBackwardData", "LocalBackwardWeights", "LocalForward", "LocalShape"]
 
@@ -41,26 +40,8 @@ class LocalShape(ConvShape):
 
 
 @dataclass(frozen=True)
-class LocalForward(Op):
+class LocalForward(ProductForward[LocalShape]):
     """y from x, w and b; `neuron` is applied at the end."""
-
-    reads: ClassVar = ("x", "w", "b")
-    writes: ClassVar = ("y",)
-
-    shape: LocalShape
-    biases: bool = True
-    neuron: Neuron | None = None
-    accumulate: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ("x", "w", "b", "y") if self.biases else ("x", "w", "y")
-
-    def operands(self) -> dict[str, Operand]:
-        found: dict[str, Operand] = {"x": self.shape.input, "w": self.shape.weights, "y": self.shape.output}
-        if self.biases:
-            found["b"] = self.shape.biases()
-        return found
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         windows = self.shape.windows(self.shape.padded(arrays["x"]))
@@ -73,22 +54,10 @@ class LocalForward(Op):
             y = y + arrays["b"]
         return {"y": self.neuron.forward(y) if self.neuron else y}
 
-    def flops(self) -> int:
-        return self.shape.flops()
-
 
 @dataclass(frozen=True)
-class LocalBackwardData(Op):
+class LocalBackwardData(ProductBackwardData[LocalShape]):
     """dx from dy and w."""
-
-    reads: ClassVar = ("dy", "w")
-    writes: ClassVar = ("dx",)
-
-    shape: LocalShape
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"dy": self.shape.output, "w": self.shape.weights, "dx": self.shape.input}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         s, dy = self.shape, arrays["dy"]
@@ -104,22 +73,10 @@ class LocalBackwardData(Op):
         p = s.padding
         return {"dx": padded[:, :, p : p + s.height, p : p + s.width]}
 
-    def flops(self) -> int:
-        return self.shape.flops()
-
 
 @dataclass(frozen=True)
-class LocalBackwardWeights(Op):
+class LocalBackwardWeights(ProductBackwardWeights[LocalShape]):
     """dw from x and dy, summed over the images."""
-
-    reads: ClassVar = ("x", "dy")
-    writes: ClassVar = ("dw",)
-
-    shape: LocalShape
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"x": self.shape.input, "dy": self.shape.output, "dw": self.shape.weights}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         windows = self.shape.windows(self.shape.padded(arrays["x"]))
@@ -129,6 +86,3 @@ class LocalBackwardWeights(Op):
         ]
         dw = np.concatenate(parts, axis=2)
         return {"dw": dw.reshape(-1, *dw.shape[2:])}
-
-    def flops(self) -> int:
-        return self.shape.flops()

@@ -6,7 +6,7 @@ Gradients are computed from the output where that is possible, so that the outpu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -114,3 +114,26 @@ class NeuronBackward(Op):
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         return {"dx": arrays["dy"] * self.neuron.slope(arrays["z"])}
+
+
+@dataclass(frozen=True)
+class ThroughNeuron(Op):
+    """Base of gradients that may go on through the neuron before their layer: dx is then multiplied by its f'.
+
+    The neuron's output (or input), from which its slope is formed, is the operand `z`; there is none without a neuron.
+    What is multiplied cannot be added to a gradient that is there already.
+    """
+
+    neuron: Neuron | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.neuron and getattr(self, "accumulate", False):
+            raise ValueError("a gradient through a neuron is not added to another: the neuron's own launch is")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in super().names if self.neuron or name != "z")
+
+    def through(self, dx: NdArray, arrays: Arrays) -> dict[str, NdArray]:
+        """The written operand, from the layer's own gradient."""
+        return {"dx": dx * self.neuron.slope(arrays["z"]) if self.neuron else dx}

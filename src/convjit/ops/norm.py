@@ -26,6 +26,7 @@ from typing import ClassVar
 import numpy as np
 
 from convjit.ops.base import Arrays, Maps, NdArray, Op, Operand
+from convjit.ops.neuron import ThroughNeuron
 
 __all__ = [
     "ContrastNormBackward",
@@ -83,17 +84,17 @@ class _Forward(Op):
 
 
 @dataclass(frozen=True)
-class _Backward(Op):
+class _Backward(ThroughNeuron):
     """dx from dy and the input of the forward pass, whose d is formed again."""
 
-    reads: ClassVar = ("x", "dy")
+    reads: ClassVar = ("x", "dy", "z")
     writes: ClassVar = ("dx",)
     in_place: ClassVar = (("dy", "dx"),)
 
     shape: NormShape
 
     def operands(self) -> dict[str, Operand]:
-        return {"x": self.shape.maps, "dy": self.shape.maps, "dx": self.shape.maps}
+        return dict.fromkeys(self.names, self.shape.maps)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class ResponseNormBackward(_Backward):
         for i, j, (rows, columns) in shape.pixels():
             factor = 2 * forward.alpha * shape.power * t[:, :, i : i + 1, j : j + 1]
             dx[:, :, rows, columns] -= factor * x[:, :, rows, columns]
-        return {"dx": dx}
+        return self.through(dx, arrays)
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class ContrastNormBackward(_Backward):
         for i, j, (rows, columns) in shape.pixels():
             window = dx[:, :, rows, columns]
             window -= q[:, :, i : i + 1, j : j + 1] / window[0, 0].size
-        return {"dx": dx}
+        return self.through(dx, arrays)
 
 
 @dataclass(frozen=True)
@@ -216,4 +217,4 @@ class CrossMapNormBackward(_Backward):
         t, dx = dy * x * r / d, dy * r
         for channel, (first, end) in enumerate(forward.spans()):
             dx[:, first:end] -= 2 * forward.alpha * shape.power * x[:, first:end] * t[:, channel : channel + 1]
-        return {"dx": dx}
+        return self.through(dx, arrays)

@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from convjit.ops.base import Arrays, Maps, NdArray, Op, Operand
+from convjit.ops.neuron import ThroughNeuron
 
 __all__ = ["AvgPoolBackward", "AvgPoolForward", "MaxAbsPoolForward", "MaxPoolBackward", "MaxPoolForward", "PoolShape"]
 
@@ -146,17 +147,18 @@ class MaxAbsPoolForward(Op):
 
 
 @dataclass(frozen=True)
-class MaxPoolBackward(Op):
+class MaxPoolBackward(ThroughNeuron):
     """dx from dy and what the forward pass has read and written: every x that equals its window's y gets dy."""
 
-    reads: ClassVar = ("x", "y", "dy")
+    reads: ClassVar = ("x", "y", "dy", "z")
     writes: ClassVar = ("dx",)
 
     shape: PoolShape
     accumulate: bool = False
 
     def operands(self) -> dict[str, Operand]:
-        return {"x": self.shape.input, "y": self.shape.output, "dy": self.shape.output, "dx": self.shape.input}
+        shapes = {"y": self.shape.output, "dy": self.shape.output}
+        return {name: shapes.get(name, self.shape.input) for name in self.names}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         x, y, dy = arrays["x"], arrays["y"], arrays["dy"]
@@ -164,7 +166,7 @@ class MaxPoolBackward(Op):
         for i, j, rows, columns in self.shape.windows():
             largest = x[:, :, rows, columns] == y[:, :, i : i + 1, j : j + 1]
             dx[:, :, rows, columns] += np.where(largest, dy[:, :, i : i + 1, j : j + 1], 0)
-        return {"dx": dx}
+        return self.through(dx, arrays)
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,10 @@ class AvgPoolForward(Op):
 
 
 @dataclass(frozen=True)
-class AvgPoolBackward(Op):
+class AvgPoolBackward(ThroughNeuron):
     """dx from dy."""
 
-    reads: ClassVar = ("dy",)
+    reads: ClassVar = ("dy", "z")
     writes: ClassVar = ("dx",)
 
     shape: PoolShape
@@ -201,7 +203,7 @@ class AvgPoolBackward(Op):
     accumulate: bool = False
 
     def operands(self) -> dict[str, Operand]:
-        return {"dy": self.shape.output, "dx": self.shape.input}
+        return {name: self.shape.output if name == "dy" else self.shape.input for name in self.names}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         dy = arrays["dy"]
@@ -210,4 +212,4 @@ class AvgPoolBackward(Op):
             window = dx[:, :, rows, columns]
             pixels = 1 if self.sum else window[0, 0].size
             window += dy[:, :, i : i + 1, j : j + 1] / pixels
-        return {"dx": dx}
+        return self.through(dx, arrays)

@@ -59,6 +59,9 @@ class Nailbed(Op):
     def operands(self) -> dict[str, Operand]:
         return {"x": self.source, "y": self.maps}
 
+    def touched(self, operand: str) -> Operand:
+        return self.operands()["y"]
+
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         top, left = self.start
         return {"y": arrays["x"][:, :, top :: self.stride, left :: self.stride].copy()}

@@ -74,8 +74,8 @@ class CrossEntropyForward(Op):
 
 
 @dataclass(frozen=True)
-class CrossEntropyBackward(Op):
-    """dx = coefficient dE/dp, where softmax and cost are not fused."""
+class TargetGradient(Op):
+    """Base of gradients dx from outputs and targets."""
 
     reads: ClassVar = ("p", "t")
     writes: ClassVar = ("dx",)
@@ -86,6 +86,11 @@ class CrossEntropyBackward(Op):
 
     def operands(self) -> dict[str, Operand]:
         return {"p": self.maps, "t": self.maps, "dx": self.maps}
+
+
+@dataclass(frozen=True)
+class CrossEntropyBackward(TargetGradient):
+    """dx = coefficient dE/dp, where softmax and cost are not fused."""
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         p, t = arrays["p"], np.maximum(arrays["t"], 0)
@@ -93,18 +98,8 @@ class CrossEntropyBackward(Op):
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropyBackward(Op):
+class SoftmaxCrossEntropyBackward(TargetGradient):
     """dx, the gradient with respect to the input of the softmax that gave p."""
-
-    reads: ClassVar = ("p", "t")
-    writes: ClassVar = ("dx",)
-
-    maps: Maps
-    coefficient: float
-    accumulate: bool = False
-
-    def operands(self) -> dict[str, Operand]:
-        return {"p": self.maps, "t": self.maps, "dx": self.maps}
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         p, t = arrays["p"], np.maximum(arrays["t"], 0)

@@ -1,4 +1,6 @@
-"""Rewrites of a program, each a pure function: fuse neurons, fuse softmax and its cost, work in place, give halos."""
+"""Rewrites of a program, each a pure function: fuse neurons and their slopes, fuse softmax and its cost, work in place,
+give halos.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from convjit.ops.cost import LogregBackward, SoftmaxLogregBackward
 from convjit.ops.fc import FcForward
 from convjit.ops.halo import ClearHalo
 from convjit.ops.local import LocalForward
-from convjit.ops.neuron import NeuronBackward, NeuronForward
+from convjit.ops.neuron import NeuronBackward, NeuronForward, ThroughNeuron
 from convjit.ops.softmax import SoftmaxBackward
 from convjit.ops.target_cost import (
     BinaryBackward,
@@ -22,12 +24,20 @@ from convjit.ops.target_cost import (
 from convjit.program.buffer import Buffer, Launch, Program, Role
 from convjit.program.check import check
 
-__all__ = ["finish", "fuse_neurons", "fuse_softmax_cost", "fuse_target_cost", "give_halos", "work_in_place"]
+__all__ = [
+    "finish",
+    "fuse_neurons",
+    "fuse_slopes",
+    "fuse_softmax_cost",
+    "fuse_target_cost",
+    "give_halos",
+    "work_in_place",
+]
 
 
 def finish(program: Program) -> Program:
     """All rewrites, in the order that they need."""
-    for rewrite in (fuse_neurons, fuse_softmax_cost, fuse_target_cost, work_in_place, give_halos):
+    for rewrite in (fuse_neurons, fuse_slopes, fuse_softmax_cost, fuse_target_cost, work_in_place, give_halos):
         program = rewrite(program)
     return check(program)
 
@@ -65,11 +75,32 @@ def fuse_neurons(program: Program) -> Program:
     """A weight layer whose output only its neuron reads applies the neuron itself: one pass over memory less."""
     for layer, neuron in list(_pairs(program, (ConvForward, FcForward, LocalForward), NeuronForward, "x")):
         assert isinstance(layer.op, ConvForward | FcForward | LocalForward) and isinstance(neuron.op, NeuronForward)
-        if layer.op.accumulate or layer.op.neuron:
+        if getattr(layer.op, "accumulate", False) or layer.op.neuron:
             continue
         op = replace(layer.op, neuron=neuron.op.neuron)
         both = Launch(layer.name, op, {**layer.buffers, "y": neuron.buffers["y"]})
         program = _replaced(program, layer, neuron, both, at=layer)
+    return program
+
+
+def fuse_slopes(program: Program) -> Program:
+    """The gradient of a pooling or norm that only the neuron before it reads goes through it at once.
+
+    That saves the neuron's pass over memory. Of relu, whose slope is one comparison: those of others would be code that
+    is written out for many pixels.
+    """
+    for layer, below in list(_pairs(program, ThroughNeuron, NeuronBackward, "dy")):
+        assert isinstance(layer.op, ThroughNeuron) and isinstance(below.op, NeuronBackward)
+        if (
+            getattr(layer.op, "accumulate", False)
+            or layer.op.neuron
+            or below.op.accumulate
+            or below.op.neuron.name != "relu"
+        ):
+            continue
+        op = replace(layer.op, neuron=below.op.neuron)
+        both = Launch(layer.name, op, {**layer.buffers, "z": below.buffers["z"], "dx": below.buffers["dx"]})
+        program = _replaced(program, layer, below, both, at=layer)
     return program
 
 

@@ -108,7 +108,7 @@ class Executor:
             before = i
         self._rows = np.searchsorted([i for i, _, _ in turns], np.arange(len(launches) + 1))
         self._state = np.zeros((len(turns) + 1) * STATE_STRIDE + LINE, np.int64)
-        self._ticks = np.zeros(len(turns) + 1, np.int64)
+        self._ticks = np.zeros((self.threads, len(turns) + 1), np.int64)
         self._give_way = _give_way()
 
     def _addresses(self, launch: Launch) -> NDArray[np.int64]:
@@ -145,10 +145,9 @@ class Executor:
         self._state[:] = 0
         table_at, state_at = table.ctypes.data, -(-self._state.ctypes.data // 64) * 64
         scratch = [s.ctypes.data for s in self._scratch]
-        ticks_at = self._ticks.ctypes.data if ticks else None
 
         def call(thread: int) -> None:
-            noted = ticks_at if thread == 0 else None
+            noted = self._ticks[thread].ctypes.data if ticks else None
             self._driver(table_at, first, last, state_at, self.threads, scratch[thread], noted, self._give_way)
 
         self._team.run(call)
@@ -170,7 +169,8 @@ class Executor:
         start = time.perf_counter()
         self._native(table, 0, len(table), ticks=True)
         seconds = time.perf_counter() - start
-        ticks = np.diff(self._ticks[self._rows]).astype(np.float64)
+        # A launch begins and ends when the last thread comes to a barrier, whenever the others wake up to see it.
+        ticks = np.diff(self._ticks.max(0)[self._rows]).astype(np.float64)
         scale = seconds / max(ticks.sum(), 1)
         return [LaunchTime(launch, t * scale) for launch, t in zip(self.program.launches, ticks, strict=True)]
 
@@ -191,9 +191,14 @@ class Executor:
         """Set a buffer from its logical array."""
         to_lanes(logical, self._arrays[name], self.program.buffers()[name])
 
+    @property
+    def kernel_bytes(self) -> int:
+        """Room that kernels need beside the buffers: every thread's scratch, and the workspace."""
+        return self.workspace_bytes + self.scratch_bytes * self.threads
+
     def memory_bytes(self) -> int:
         """Everything that this executor and its store hold for the program."""
-        return self.plan.total + self.workspace_bytes + self.scratch_bytes * self.threads
+        return self.plan.total + self.kernel_bytes
 
     def close(self) -> None:
         """End the threads."""

@@ -5,14 +5,16 @@ On a terminal work has a bar, elsewhere a line; both appear only when it has tak
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-__all__ = ["Bar", "Screen", "count", "duration", "megabytes", "percent"]
+__all__ = ["Bar", "Screen", "count", "duration", "mean_share", "megabytes", "percent"]
 
 _PATIENCE = 0.5
 _REFRESH = 0.2
@@ -124,8 +126,16 @@ def megabytes(size: int) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1."""
+    """A share of 1; nan is none."""
+    if math.isnan(share):
+        return "-"
     return f"{100 * share:.2f} %"
+
+
+def mean_share(shares: Sequence[float]) -> float:
+    """The mean over the classes that have a share; nan if none has."""
+    known = [share for share in shares if not math.isnan(share)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def duration(seconds: float) -> str:

@@ -34,6 +34,7 @@ from convjit.train.original_checkpoint import OriginalCheckpoint
 from convjit.train.original_options import Original, parse_original
 from convjit.train.original_trainer import OriginalTrainer
 from convjit.train.run_folder import RunFolder
+from convjit.train.sums import CostSums
 
 __all__ = ["run_legacy"]
 
@@ -113,11 +114,12 @@ def _look(original: Original, before: RunFolder | OriginalCheckpoint | None, scr
             run.open_data(dataset)
             bar.close()
             if layer := original.text("write-features"):
-                files = write_features(run, layer, dataset, Path(original.text("feature-path")))
+                first = original.range("test-range").first
+                files = write_features(run, layer, dataset, Path(original.text("feature-path")), first=first)
                 screen.line(f"wrote {', '.join(shown(file) for file in files)}")
             if out := original.text("test-out"):
                 path = Path(out) if out.endswith(".npz") else Path(out) / "predictions.npz"
-                write_predictions(run, dataset, path, views=views_of(original))
+                write_predictions(run, dataset, path, views=views_of(original), cost=original.text("logreg-name"))
                 screen.line(f"wrote {shown(path)}")
             if original.flag("test-only"):
                 _test(original, run, in_memory(dataset.test, "convjit legacy"), screen)
@@ -126,14 +128,12 @@ def _look(original: Original, before: RunFolder | OriginalCheckpoint | None, scr
 def _test(original: Original, run: Run, images: Images, screen: Screen) -> None:
     """Every batch of the test range, then all of them."""
     first, start = original.range("test-range").first, 0
-    whole: dict[str, list[float]] = {}
+    whole: CostSums | None = None
     for number, size in enumerate(images.parts or (len(images),), first):
         some = Images(images.pixels[start : start + size], images.labels[start : start + size])
         start += size
-        totals = run.test_costs(some, views=views_of(original))
-        for name, values in totals.items():
-            whole[name] = [a + b for a, b in zip(whole.get(name, [0.0] * len(values)), values, strict=True)]
-        means = {name: tuple(value / size for value in values) for name, values in totals.items()}
-        screen.line(f"batch {number}: {cost_line(means, original.program)}")
-    means = {name: tuple(value / start for value in values) for name, values in whole.items()}
-    screen.line(f"Test output: {cost_line(means, original.program)}")
+        costs = run.test_costs(some, views=views_of(original), cost=original.text("logreg-name"))
+        whole = whole + costs if whole else costs
+        screen.line(f"batch {number}: {cost_line(costs, original.program, run.classes)}")
+    assert whole is not None
+    screen.line(f"Test output: {cost_line(whole, original.program, run.classes)}")

@@ -28,7 +28,7 @@ class Memory:
 
     @classmethod
     def of(cls, plan: Plan, scratch: int) -> Memory:
-        """From a plan, and the scratch of all threads together."""
+        """From a plan, and what kernels need beside it: the scratch of all threads, and the workspace."""
         return cls(plan.weights, plan.increments, plan.arena, plan.unshared, plan.transfer, scratch)
 
     @property

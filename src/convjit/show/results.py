@@ -1,4 +1,4 @@
-"""Tables of what was measured: benchmark, gradient check, test, predictions."""
+"""Tables of what was found out: gradient check, test, predictions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.data.stream import shown
-from convjit.show.console import Screen, percent
-from convjit.train.benchmark import BenchResult
+from convjit.show.console import Screen, mean_share, percent
 from convjit.train.evaluate import Prediction, TestResult
 from convjit.train.gradient_check import ArrayCheck, GradientCheck
+from convjit.train.sums import listed
 
 __all__ = [
-    "bench_record",
     "prediction_record",
     "print_json",
-    "show_bench",
     "show_check",
     "show_confusion",
     "show_prediction",
@@ -37,31 +35,6 @@ _PAIRS = 20
 def print_json(record: dict[str, Any]) -> None:
     """One line for machines."""
     print(json.dumps(record), flush=True)
-
-
-def bench_record(result: BenchResult) -> dict[str, Any]:
-    """The benchmark for machines."""
-    keys = ("name", "op", "ms", "gflops", "share")
-    launches = [{key: getattr(launch, key) for key in keys} for launch in result.launches]
-    values = {key: getattr(result, key) for key in ("images_per_s", "ms", "gflops", "peak_gflops")}
-    return {**values, "launches": launches}
-
-
-def show_bench(screen: Screen, result: BenchResult) -> None:
-    """The benchmark: a row per launch, then the step as a whole."""
-    table = screen.table("launch", "op", ">ms", ">GFLOP/s", ">GB/s", ">of peak")
-    for one in result.launches:
-        flops = (
-            (f"{one.gflops:.1f}", "", f"{100 * one.share:.0f} %") if one.share >= 0.005 else ("", f"{one.gbps:.1f}", "")
-        )
-        table.add_row(one.name, one.op, f"{one.ms:.3f}", *flops)
-    screen.show(table)
-    peak = f"{result.peak_gflops:.0f} GFLOP/s"
-    share = percent(result.gflops / result.peak_gflops) if result.peak_gflops else "?"
-    screen.line(
-        f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images, "
-        f"{result.gflops:.0f} GFLOP/s, {share} of the peak of {peak} measured with {result.threads} threads"
-    )
 
 
 def show_check(screen: Screen, result: GradientCheck) -> None:
@@ -91,17 +64,25 @@ def test_record(
     """A test for machines; the error is 0 to 1, `counts` are those of a confusion table."""
     found: dict[str, Any] = {"run": run, "step": result.step, "images": result.images}
     found |= {"test_error": result.error, "test_loss": result.loss}
+    found |= {name: listed(rates) for name, rates in result.rates.items()}
     if result.broken:
         found["broken"] = result.broken
     return found if counts is None else {**found, "classes": list(classes), "confusion": counts.tolist()}
 
 
-def show_test(screen: Screen, result: TestResult) -> None:
-    """A test."""
+def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> None:
+    """A test; of detectors with what they are worth for every class."""
     trained = f"{result.images:,} images, after {result.step:,} steps of training"
     screen.line(f"test error {percent(result.error)}, loss {result.loss:.4f} ({trained})")
     if result.broken:
         screen.warn(f"{result.broken} images cannot be decoded, and were left out")
+    if not result.rates:
+        return
+    table = screen.table("class", *(f">{name}" for name in result.rates))
+    for label, *shares in zip(classes, *result.rates.values(), strict=False):
+        table.add_row(shown(label), *map(percent, shares))
+    table.add_row("mean", *(percent(mean_share(shares)) for shares in result.rates.values()))
+    screen.show(table)
 
 
 def show_confusion(screen: Screen, classes: Sequence[str], counts: NDArray[np.int64]) -> None:

@@ -7,8 +7,7 @@ import time
 from convjit.data import Dataset, Images
 from convjit.data.decoder import image_memory
 from convjit.graph import counts
-from convjit.runtime import Executor
-from convjit.show.console import Bar, Screen, count, duration, megabytes, percent
+from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, percent
 from convjit.show.net import Memory, show_layers, show_memory
 from convjit.train.job import Job, Notes
 from convjit.train.session import Session
@@ -60,9 +59,9 @@ class TrainingView(Watcher):
         job = self._job
         assert job is not None
         train, test = session.executor("train"), session.executor("test")
-        testing = test.plan.arena + test.plan.transfer + _scratch(test)
+        testing = test.plan.arena + test.plan.transfer + test.kernel_bytes
         others = f"; testing {megabytes(testing)}, images {_image_memory(job.dataset)}"
-        show_memory(self._screen, Memory.of(train.plan, _scratch(train)), job.batch, others=others)
+        show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
         self._first, self._total = step, job.steps
@@ -101,6 +100,8 @@ class TrainingView(Watcher):
         text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
         if report.test_error is not None:
             text += f"  test {percent(report.test_error):>7}"
+        for name, shares in report.test_rates.items():
+            text += f"  {name} {percent(mean_share(shares)):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
         text += f"  {images / max(training, 1e-9):,.0f} images/s  {now - self._epoch_began:.1f} s"
         if report.waiting >= _BOUND:
@@ -117,10 +118,6 @@ def _image_memory(dataset: Dataset) -> str:
     parts = (dataset.train, dataset.test)
     size = sum(part.pixels.nbytes for part in parts if isinstance(part, Images))
     return megabytes(size) if dataset.shape else f"up to {megabytes(image_memory())}"
-
-
-def _scratch(executor: Executor) -> int:
-    return executor.scratch_bytes * executor.threads
 
 
 def bound(waiting: float) -> str:

@@ -1,4 +1,8 @@
-"""How fast a net trains here: whole steps on random data, and each launch against the peak of this machine."""
+"""How fast a net trains here: whole steps on random data, and each launch against what this machine allows.
+
+The roof of a launch is the longer of two times: that of its operations at the peak of multiply-adds, and that of its
+bytes at the rate of the memory into which they all fit. What it takes beyond its roof is lost.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +15,58 @@ import numpy as np
 from convjit.graph.lower import lower
 from convjit.graph.net import Net
 from convjit.program import Role
-from convjit.runtime import Executor, LaunchTime, Store, thread_count
+from convjit.program.traffic import traffic
+from convjit.runtime import Executor, LaunchTime, Store
+from convjit.runtime.bandwidth import Memory, measure_memory
 from convjit.runtime.compiler import Progress
+from convjit.runtime.machine import processor_name
 from convjit.runtime.peak import Peak
 from convjit.train.initial import initial_weights
 
-__all__ = ["BenchResult", "LaunchResult", "benchmark"]
+__all__ = ["COMPUTE", "BenchResult", "LaunchResult", "benchmark"]
+
+
+COMPUTE = "compute"
+"""The roof of a launch whose operations take longer than its memory."""
 
 
 @dataclass(frozen=True)
 class LaunchResult:
-    """One launch of the step; `share` is that of the peak in floating-point operations, 0 for ops that only move
-    data.
-    """
+    """One launch of the step; `flops` are those of direct convolution, `bytes` what it reads and writes."""
 
     name: str
     op: str
     ms: float
-    gflops: float
-    gbps: float
-    share: float
+    flops: int
+    bytes: int
+    bound: str
+    """Which roof it is under: COMPUTE, or the name of the memory level that its data fit into."""
+    roof_ms: float
+
+    @property
+    def gflops(self) -> float:
+        """GFLOP/s."""
+        return self.flops / self.ms / 1e6
+
+    @property
+    def gbps(self) -> float:
+        """GB/s, read and written."""
+        return self.bytes / self.ms / 1e6
+
+    @property
+    def intensity(self) -> float:
+        """FLOP per byte."""
+        return self.flops / self.bytes if self.bytes else 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the roof; Winograd's filtering needs fewer operations than are counted and may pass 1."""
+        return self.roof_ms / self.ms
+
+    @property
+    def lost_ms(self) -> float:
+        """Time beyond the roof."""
+        return max(self.ms - self.roof_ms, 0.0)
 
 
 @dataclass(frozen=True)
@@ -41,9 +77,17 @@ class BenchResult:
     ms: float
     gflops: float
     peak_gflops: float
+    memory: Memory
+    processor: str
+    target: str
     threads: int
     batch: int
     launches: tuple[LaunchResult, ...]
+
+    @property
+    def worst(self) -> list[LaunchResult]:
+        """Launches by the time that they lose, most first."""
+        return sorted(self.launches, key=lambda one: -one.lost_ms)
 
 
 def benchmark(
@@ -54,7 +98,7 @@ def benchmark(
     seconds: float = 4.0,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Time training steps of `batch` images for about `seconds`, the peak before and after, and profiled steps.
+    """Time training steps of `batch` images for about `seconds`, the machine before and after, and profiled steps.
 
     The data are random and the learning rates those of the first step, so that all work of a real step is done.
     """
@@ -65,6 +109,7 @@ def benchmark(
         try:
             for _ in range(3):
                 executor.run()
+            memory = measure_memory(executor.threads)
             peaks, end = [peak.measure()], time.perf_counter() + seconds
             steps: list[float] = []
             while len(steps) < 5 or time.perf_counter() < end:
@@ -72,6 +117,7 @@ def benchmark(
                 executor.run()
                 steps.append(time.perf_counter() - start)
             peaks.append(peak.measure())
+            memory = memory.best(measure_memory(executor.threads))
             profiled, end = [executor.profile()], time.perf_counter() + seconds / 2
             while len(profiled) < 3 or (len(profiled) < 15 and time.perf_counter() < end):
                 profiled.append(executor.profile())
@@ -79,16 +125,31 @@ def benchmark(
             peak.close()
         best, median = max(peaks), statistics.median(steps)
         flops = executor.program.flops()
-        launches = tuple(_launch(executor, times, best) for times in zip(*profiled, strict=True))
-    return BenchResult(batch / median, median * 1e3, flops / median / 1e9, best, thread_count(threads), batch, launches)
+        launches = tuple(_launch(executor, times, best, memory) for times in zip(*profiled, strict=True))
+    return BenchResult(
+        batch / median,
+        median * 1e3,
+        flops / median / 1e9,
+        best,
+        memory,
+        processor_name(),
+        executor.target.name,
+        executor.threads,
+        batch,
+        launches,
+    )
 
 
-def _launch(executor: Executor, times: tuple[LaunchTime, ...], peak: float) -> LaunchResult:
-    launch, seconds = times[0].launch, max(statistics.median(t.seconds for t in times), 1e-9)
-    gflops = launch.op.flops() * executor.program.batch / seconds / 1e9
-    touched = {launch.buffers[o].name: launch.buffers[o] for o in launch.op.names}
-    gbps = sum(executor.plan.bytes_of(b) for b in touched.values()) / seconds / 1e9
-    return LaunchResult(launch.name, launch.op.kind(), seconds * 1e3, gflops, gbps, gflops / peak)
+def _launch(executor: Executor, times: tuple[LaunchTime, ...], peak: float, memory: Memory) -> LaunchResult:
+    launch, batch = times[0].launch, executor.program.batch
+    ms = max(statistics.median(t.seconds for t in times) * 1e3, 1e-6)
+    flops, moved = launch.op.flops() * batch, traffic(launch, batch, executor.target.lanes)
+    level = memory.holding(moved.touched)
+    computing, moving = flops / peak / 1e6, level.seconds(moved.touched, moved.written) * 1e3
+    bound = COMPUTE if computing >= moving else level.name
+    return LaunchResult(
+        launch.name, launch.op.kind(), ms, flops, moved.read + moved.written, bound, max(computing, moving)
+    )
 
 
 def _fill(executor: Executor, net: Net, store: Store) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from convjit.train.job import Notes, check_data, open_data
 from convjit.train.prepare import preprocessing_of
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import CompileProgress, Session
+from convjit.train.sums import CostSums
 
 __all__ = ["Prediction", "Run", "TestResult", "read_image"]
 
@@ -34,13 +35,15 @@ __all__ = ["Prediction", "Run", "TestResult", "read_image"]
 class TestResult:
     """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on.
 
-    `broken` images could not be decoded, and are not among the `images`.
+    `broken` images could not be decoded, and are not among the `images`. `rates` are shares for every class, such as
+    "precision", of the net's first cost.dce; nan where there is none.
     """
 
     step: int
     images: int
     loss: float
     error: float
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     broken: int = 0
 
 
@@ -125,15 +128,14 @@ class Run:
 
     def test(self, data: str | os.PathLike[str] | Dataset | None = None, *, views: int | None = None) -> TestResult:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
-        images, views = self.open_data(data).test, views or self.recipe.views
-        session = self._ready("test" if views == 1 else "predict")
-        sums = session.test(images, views=views)
-        assert sums is not None
-        return TestResult(self.state.step, sums.images, sums.mean_loss, sums.mean_error, session.left_out)
+        costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
+        main, rates = costs.main, costs.class_rates
+        broken = self._session.left_out
+        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken)
 
-    def test_costs(self, images: Images | Encoded, *, views: int = 1) -> dict[str, tuple[float, ...]]:
-        """Totals of every cost over some images, by the cost's name."""
-        found = self._ready("test" if views == 1 else "predict").test_costs(images, views=views)
+    def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
+        """What every cost comes to over some images; of several views the one named, by default the main one."""
+        found = self._ready("test" if views == 1 else "predict").test(images, views=views, cost=cost)
         assert found is not None
         return found
 
@@ -162,10 +164,11 @@ class Run:
         session = self._ready("predict", () if layer in self.net.outputs else (layer,))
         return session.rows(layer, images)
 
-    def mean_rows(self, images: Images | Encoded, views: int) -> NDArray[np.float64]:
-        """Probabilities [N, classes], the mean of those of several views."""
+    def mean_rows(self, images: Images | Encoded, views: int, cost: str = "") -> NDArray[np.float64]:
+        """Probabilities [N, classes], the mean over several views: the net's first ones, or those of a cost.logreg."""
+        layer = self.net.logreg(cost)[0].inputs[1] if cost else self.net.outputs[0]
         session = self._ready("predict")
-        return np.array(list(session.mean_rows(self.net.outputs[0], images, session.views(views))))
+        return np.array(list(session.mean_rows(layer, images, session.views(views))))
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities [N, classes] of images uint8 [N,C,H,W] that have the size of the run's own."""

@@ -25,15 +25,20 @@ from convjit.train.evaluate import Run
 __all__ = ["write_features", "write_predictions"]
 
 
-def write_features(run: Run, layer: str, dataset: Dataset, out: Path, *, split: str = "test") -> list[Path]:
-    """The outputs of a layer for the images of a split, in files in a folder. RunError if they cannot be written."""
+def write_features(
+    run: Run, layer: str, dataset: Dataset, out: Path, *, split: str = "test", first: int = 1
+) -> list[Path]:
+    """The outputs of a layer for the images of a split, in files in a folder. RunError if they cannot be written.
+
+    Of several data batches each has its files, which are numbered from `first` on.
+    """
     if split not in ("train", "test"):
         raise UsageError(f"'{shown(split)}' is no split; there are train and test")
     images = dataset.train if split == "train" else dataset.test
     parts = images.parts if isinstance(images, Images) and len(images.parts) > 1 else (len(images),)
     files: list[Path] = []
     start = 0
-    for number, size in enumerate(parts, 1):
+    for number, size in enumerate(parts, first):
         some = images
         if isinstance(images, Images):
             some = Images(images.pixels[start : start + size], images.labels[start : start + size])
@@ -56,11 +61,14 @@ def write_features(run: Run, layer: str, dataset: Dataset, out: Path, *, split: 
     return [*files, out / "features.json"]
 
 
-def write_predictions(run: Run, dataset: Dataset, out: Path, *, views: int = 1) -> None:
-    """The probabilities of the test images, as `data` [cases, classes] with `labels`, in an .npz file."""
+def write_predictions(run: Run, dataset: Dataset, out: Path, *, views: int = 1, cost: str = "") -> None:
+    """The probabilities of the test images, as `data` [cases, classes] with `labels`, in an .npz file.
+
+    They are the net's first, or those of the cost.logreg named.
+    """
     if out.suffix != ".npz":
         raise UsageError(f"{shown(out)}: predictions are written as .npz; choose such a name")
-    _write_npz(out, run.mean_rows(dataset.test, views).astype(np.float32), dataset.test.labels)
+    _write_npz(out, run.mean_rows(dataset.test, views, cost).astype(np.float32), dataset.test.labels)
 
 
 def _write_npz(path: Path, data: NDArray[np.float32], labels: NDArray[np.int32]) -> None:

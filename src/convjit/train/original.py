@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
+from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net, read
 from convjit.data import Dataset, join_place
 from convjit.data.stream import shown
 from convjit.errors import ConfigError, RunError, UsageError
 from convjit.graph import Net
+from convjit.layers.data import TARGETS
 from convjit.train.checkpoint import newest
 from convjit.train.job import Job, Notes, new_job, open_data, resumed_job
 from convjit.train.original_checkpoint import OriginalCheckpoint, find_original, read_original_checkpoint
 from convjit.train.original_import import ORDER, import_run
-from convjit.train.original_options import RESTORED, Original, restored
+from convjit.train.original_options import OPTIONS, RESTORED, Original, restored
 from convjit.train.original_trainer import Testing
 from convjit.train.run_folder import RunFolder, check_new
 from convjit.train.surgery import conv_to_local, unshare_weights
@@ -38,6 +40,8 @@ __all__ = [
 ]
 
 _KEPT = "original.json"
+_DUMMY_CLASSES = 10
+_FIXED = tuple(name for name, option in OPTIONS.items() if option.once and option.kind in ("count", "number"))
 
 
 def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoint | None]:
@@ -46,13 +50,13 @@ def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoin
     path = Path(where)
     if not where or (not original.text("load-file") and not (path.exists() and any(path.iterdir()))):
         return original, None
-    if path.is_dir() and not (path / "run.json").is_file() and (path.parent / "run.json").is_file():
-        path = path.parent  # the folder of checkpoints in a run
+    path = _run_of(path)
     if (path / "run.json").is_file():
         folder = RunFolder.open(path)
         kept = _options(folder)
         # Which program it was is not told by an option such as --load-file.
         program = original.program if "compat" in original.given else kept.get("compat", original.program)
+        _check_fixed(original, kept)
         return Original(program, original.given, kept), folder
     found = find_original(path)
     if found is None:
@@ -61,6 +65,25 @@ def goes_on(original: Original) -> tuple[Original, RunFolder | OriginalCheckpoin
     named = {name.replace("_", "-"): value for name, value in checkpoint.options.items()}
     program = original.program if "compat" in original.given else checkpoint.program
     return Original(program, original.given, restored(named)), checkpoint
+
+
+def _run_of(path: Path) -> Path:
+    """The run that a folder of checkpoints or its newest checkpoint is of; other paths as they are."""
+    if path.is_file() and (path.parent.parent / "run.json").is_file():
+        latest = newest(path.parent, lambda text: None).path
+        if latest.name != path.name:
+            raise UsageError(f"{shown(path)}: a run goes on from its newest checkpoint, which is {latest.name}")
+        return path.parent.parent
+    checkpoints = path.is_dir() and not (path / "run.json").is_file() and (path.parent / "run.json").is_file()
+    return path.parent if checkpoints else path
+
+
+def _check_fixed(original: Original, kept: Mapping[str, str]) -> None:
+    """UsageError for an option that has another value than when the run began, and cannot change since."""
+    for name in _FIXED:
+        if name in original.given and name in kept and float(original.given[name]) != float(kept[name]):
+            found = f"--{name}={original.given[name]}: was {kept[name]} when the run began"
+            raise UsageError(f"{found}, and cannot change within it")
 
 
 def _options(folder: RunFolder) -> dict[str, str]:
@@ -118,8 +141,9 @@ def views_of(original: Original) -> int:
 
 def testing_of(original: Original) -> Testing:
     """How often to test, and on what."""
+    cost = original.text("logreg-name")
     first = original.range("train-range").first if original.text("train-range") else 1
-    return Testing(max(original.count("test-freq"), 1), original.flag("test-one"), views_of(original), first)
+    return Testing(max(original.count("test-freq"), 1), original.flag("test-one"), views_of(original), first, cost)
 
 
 def _texts(original: Original) -> NetTexts:
@@ -207,8 +231,7 @@ def operated(original: Original, folder: RunFolder, job: Job, out: Path) -> RunF
     parameters = parameter_text(net, job.recipe)
     fresh = replace(job, net=net, definition=definition_text(net), parameters=parameters, start=None)
     check_new(out)
-    with Trainer(fresh, threads=original.count("threads") or None) as trainer:
-        trainer.adopt(arrays, step)
+    with Trainer(fresh, threads=original.count("threads") or None, adopted=(arrays, step)) as trainer:
         made = RunFolder.create(out, fresh.name)
         with made.lock():
             trainer.begin(made)
@@ -229,9 +252,16 @@ def new_folder(original: Original, beside: Path | None = None) -> Path:
 
 def keep_options(original: Original, folder: RunFolder) -> None:
     """Note the options in the run's folder, so that a resumed one needs none."""
-    kept = {**original.kept, **original.given, "compat": original.program}
+    fixed = {name: original.text(name) for name in _FIXED}
+    kept = {**fixed, **original.kept, **original.given, "compat": original.program}
     chosen = {name: value for name, value in kept.items() if name in RESTORED}
     folder.write_text(_KEPT, json.dumps(chosen, indent=2) + "\n")
+
+
+def _has_targets(texts: NetTexts) -> bool:
+    """Whether a net asks for targets of the classes, whose number then has to be known."""
+    sections = read(texts.definition, texts.origins[0]).values()
+    return any("dataidx" in one.entries and one.entries["dataidx"].value == str(TARGETS) for one in sections)
 
 
 def checked_net(original: Original, notes: Notes) -> Net:
@@ -239,12 +269,18 @@ def checked_net(original: Original, notes: Notes) -> Net:
     texts = _texts(original)
     provider, size = original.provider
     shape: tuple[int, ...] | None = None
+    classes: int | None = None
     if size:
         channels = next((c for c in (3, 1) if size % c == 0 and math.isqrt(size // c) ** 2 * c == size), 0)
         shape = (channels, math.isqrt(size // channels), math.isqrt(size // channels)) if channels else (size, 1, 1)
+        # Of the labels only what is asked for matters; targets are as many as the original's dummies had.
+        classes = _DUMMY_CLASSES if _has_targets(texts) else None
     elif original.text("data-path") and provider not in ("dummy-cn", "dummy-lr"):
-        shape = data_of(original, notes, testing=True)[0].shape
-    loaded = parse_net(texts.definition, texts.parameters, origins=texts.origins, image=shape, lenient=True)
+        dataset, _ = data_of(original, notes, testing=True)
+        shape, classes = dataset.shape, len(dataset.classes)
+    loaded = parse_net(
+        texts.definition, texts.parameters, origins=texts.origins, image=shape, classes=classes, lenient=True
+    )
     for warning in loaded.warnings:
         notes.warn(warning)
     return loaded.net

@@ -100,8 +100,7 @@ def import_run(
             f"{shown(checkpoint.path)}: was trained for {checkpoint.epoch} epochs; "
             f"--epochs {job.epochs} is less than that"
         )
-    with Trainer(job, threads=threads, watcher=_Quiet(progress)) as trainer:
-        trainer.adopt(weights, step)
+    with Trainer(job, threads=threads, watcher=_Quiet(progress), adopted=(weights, step)) as trainer:
         folder = RunFolder.create(out, job.name)
         with folder.lock():
             trainer.begin(folder)

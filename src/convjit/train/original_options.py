@@ -77,7 +77,7 @@ and whether the functions of initWFunc are run."""
 RESTORED = (
     *("data-path", "data-provider", "train-range", "test-range", "layer-def", "layer-params", "layer-path", "mini"),
     *("epochs", "test-freq", "test-one", "multiview-test", "crop-border", "inner-size", "color-noise", "scalar-mean"),
-    *("seed", "compat", "threads"),
+    *("seed", "compat", "threads", "logreg-name"),
 )
 """Options that what is gone on with may bring along. It may come from anybody, so none that writes or runs anything."""
 

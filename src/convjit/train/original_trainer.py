@@ -6,7 +6,6 @@ The arithmetic is the trainer's own; here are the order of work and what is told
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +17,11 @@ from convjit.train.job import Job
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session
 from convjit.train.signals import Stop
+from convjit.train.sums import CostSums
 from convjit.train.trainer import Trainer
 from convjit.train.watch import Report, Watcher
 
 __all__ = ["Magnitude", "OriginalTrainer", "OriginalWatcher", "Testing", "magnitudes"]
-
-Costs = Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,17 @@ class Testing:
     views: int = 1
     first: int = 1
     """Number of the first training batch."""
+    cost: str = ""
+    """Of several views: the cost that is worked out, by default the net's main one."""
 
 
 class OriginalWatcher(Watcher):
-    """Hears of data batches and tests; costs are means over images, by the name of the cost layer."""
+    """Hears of data batches and tests."""
 
-    def batch(self, epoch: int, batch: int, progress: float, costs: Costs, seconds: float) -> None:
+    def batch(self, epoch: int, batch: int, progress: float, costs: CostSums, seconds: float) -> None:
         """A data batch was trained on."""
 
-    def tested(self, costs: Costs, averages: Costs, magnitudes: list[Magnitude], seconds: float) -> None:
+    def tested(self, costs: CostSums, averages: CostSums, magnitudes: list[Magnitude], seconds: float) -> None:
         """A test is done; `averages` are those of the last tests, as many as there are test batches."""
 
 
@@ -61,10 +61,9 @@ class OriginalTrainer(Trainer):
     """A trainer whose steps follow the data batches; the recipe says order=batches."""
 
     def __init__(self, job: Job, testing: Testing, *, threads: int | None, watcher: OriginalWatcher) -> None:
-        super().__init__(job, threads=threads, watcher=watcher)
+        super().__init__(job, threads=threads, watcher=watcher, cost=testing.cost)
         self._testing, self._told = testing, watcher
-        self._sums: dict[str, list[float]] = {}
-        self._images = 0
+        self._costs: CostSums | None = None
 
     def _loop(self, folder: RunFolder, feeder: Feeder, stop: Stop) -> None:
         job, position = self.job, self._position
@@ -83,56 +82,38 @@ class OriginalTrainer(Trainer):
                 if saved != position.step:
                     self._watcher.saved(self._save(folder))
                 return
-            before = position.interval.images
             self._advance(feeder)
-            self._add(position.interval.images - before)
-
-    def _add(self, images: int) -> None:
-        """Sum the costs of a minibatch. After a stop within a data batch they are those of its rest."""
-        for name, values in self.session.costs.items():
-            sums = self._sums.setdefault(name, [0.0] * len(values))
-            self._sums[name] = [a + b for a, b in zip(sums, values, strict=True)]
-        self._images += images
+            # After a stop within a data batch they are those of its rest.
+            assert self.session.costs is not None
+            self._costs = self._costs + self.session.costs if self._costs else self.session.costs
 
     def _batch(self, folder: RunFolder, done: int, seconds: float, test: bool, stop: Stop) -> None:
         """Report a data batch; with a test, unless a signal ends that."""
         job = self.job
         count = len(job.order.parts)
         epoch, part = divmod(done - 1, count)
-        costs = {name: tuple(value / max(self._images, 1) for value in sums) for name, sums in self._sums.items()}
-        self._told.batch(epoch + 1, self._testing.first + part, (done - 1) / (job.epochs * count), costs, seconds)
-        found: dict[str, tuple[float, ...]] | None = None
+        assert self._costs is not None
+        self._told.batch(epoch + 1, self._testing.first + part, (done - 1) / (job.epochs * count), self._costs, seconds)
+        found: CostSums | None = None
         if test:
             began = time.monotonic()
-            images = self._test_images(done)
-            totals = self.session.test_costs(images, stop.asked, views=self._testing.views)
-            if totals is None:
+            found = self.session.test(self._test_images(done), stop.asked, views=self._testing.views, cost=self._cost)
+            if found is None:
                 return
-            found = {name: tuple(value / len(images) for value in values) for name, values in totals.items()}
         self._note(folder, epoch + 1, part, found)
         if found:
-            averages = self._averages(folder)
+            averages = self._averages(folder, found)
             self._told.tested(found, averages, magnitudes(self.session), time.monotonic() - began)
-        self._sums, self._images = {}, 0
+        self._costs = None
 
-    def _note(self, folder: RunFolder, epoch: int, part: int, tested: Costs | None) -> None:
+    def _note(self, folder: RunFolder, epoch: int, part: int, tested: CostSums | None) -> None:
         """A line of metrics, and the position that goes with it."""
         job, position = self.job, self._position
-        first = next(iter(tested.values())) if tested else None
-        rate, waiting = self._clock.rate()
-        report = Report(
-            position.step,
-            round(position.step / job.steps_per_epoch, 4),
-            position.interval.mean_loss,
-            position.interval.mean_error,
-            round(rate, 1),
-            round(waiting, 3),
-            first[0] if first else None,
-            first[self.session.error_column] if first else None,
-        )
+        report = Report.of(position, position.step / job.steps_per_epoch, *self._clock.rate(), tested)
         more: dict[str, Any] = {"batch": f"{epoch}.{self._testing.first + part}"}
         if tested:
-            more["test_costs"] = {name: list(values) for name, values in tested.items()}
+            more["test_images"] = tested.images
+            more["test_sums"] = {cost.name: values for cost, values in zip(tested.costs, tested.values, strict=True)}
         folder.append_metrics({**report.record(), **more})
         self._watcher.report(report, position.epoch)
         position.reported, position.interval = position.step, type(position.interval)()
@@ -150,11 +131,16 @@ class OriginalTrainer(Trainer):
         start = sum(parts[:turn])
         return Images(images.pixels[start : start + parts[turn]], images.labels[start : start + parts[turn]])
 
-    def _averages(self, folder: RunFolder) -> Costs:
-        """Over the last tests, of which as many count as there are test batches."""
+    def _averages(self, folder: RunFolder, now: CostSums) -> CostSums:
+        """Over the last tests, of which as many count as there are test batches; `now` is the very last."""
         count = max(1, len(in_memory(self.job.dataset.test, "legacy").parts)) if self._testing.one else 1
-        last = [record["test_costs"] for record in folder.read_metrics() if "test_costs" in record][-count:]
-        return {name: tuple(np.mean([one[name] for one in last if name in one], axis=0).tolist()) for name in last[-1]}
+        sizes = {cost.name: len(values) for cost, values in zip(now.costs, now.values, strict=True)}
+        for record in [record for record in folder.read_metrics() if "test_sums" in record][-count:-1]:
+            sums = record["test_sums"]
+            # Parameters edited since may have changed what is reported.
+            if {name: len(values) for name, values in sums.items()} == sizes:
+                now += CostSums(now.costs, tuple(tuple(sums[name]) for name in sizes), record["test_images"])
+        return now
 
 
 def magnitudes(session: Session) -> list[Magnitude]:

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 
 from convjit import random
 from convjit.data import Batch, Encoded, Images, Preprocessing, batches_in_order, views
-from convjit.errors import RunError, UsageError
+from convjit.errors import RunError
 from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
-from convjit.layers import Cost, Learned, Logreg
+from convjit.layers import Learned, Logreg
 from convjit.program import Program, Role
 from convjit.runtime import Executor, Store
-from convjit.train.sums import Sums
+from convjit.train.sums import CostSums, Sums
 
 __all__ = ["CompileProgress", "Session"]
 
@@ -31,8 +32,8 @@ View = tuple[int, int, int]
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
-    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. Reported
-    are loss and error of the net's first cost. Close it, so that its threads end.
+    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. Close
+    it, so that its threads end.
     """
 
     def __init__(
@@ -53,15 +54,15 @@ class Session:
         self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
-        costs = [cost for cost in net.costs if isinstance(cost, Cost)]
-        self._totals = [f"{cost.name}.totals" for cost in costs]
-        self.columns = {cost.name: cost.columns for cost in costs}
+        families = net.reported
+        self._reported = tuple(families[name][0] for name in families)
+        self._results = [
+            [[f"{cost.name}.{name}" for name in cost.results] for cost in family] for family in families.values()
+        ]
+        self.costs: CostSums | None = None
+        """What the costs came to over the last minibatch."""
         self.left_out = 0
         """Images of the last test that could not be decoded."""
-        self.costs: dict[str, tuple[float, ...]] = {}
-        """Totals of every cost over the last minibatch, in the order of `columns`."""
-        columns = costs[0].columns
-        self.error_column = columns.index("error") if "error" in columns else 0
 
     @property
     def programs(self) -> int:
@@ -90,8 +91,9 @@ class Session:
         return self._executors[key]
 
     def step(self, batch: Batch, *, seed: int, progress: float, epoch: float, divisor: int = 0) -> Sums:
-        """Train on one minibatch. `progress` is the share of the whole training that is done, `epoch` the epochs.
+        """Train on one minibatch; what the main cost came to, and nan if any cost is no number.
 
+        `progress` is the share of the whole training that is done, `epoch` the epochs.
         Gradients are divided by `divisor`, by default the number of images.
         """
         executor = self.executor("train")
@@ -102,7 +104,8 @@ class Session:
             executor.host["tints"][: self.batch] = self._tints(seed, batch)
         for words, layer in self._keys:
             words[:] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
-        return self._run(executor, batch)
+        costs = self._run(executor, batch)
+        return costs.main if costs.finite else Sums(math.nan, math.nan, batch.count)
 
     def _tints(self, seed: int, batch: Batch) -> NDArray[np.float32]:
         """Colour noise: offsets [N,C], for every image a normal number along each axis."""
@@ -112,37 +115,32 @@ class Session:
         tints: NDArray[np.float32] = (self.net.changes.colour_noise * drawn @ self.axes).astype(np.float32)
         return tints
 
-    def test(self, images: Images | Encoded, stop: Callable[[], bool] | None = None, *, views: int = 1) -> Sums | None:
-        """Loss and error over images; None if `stop` said so in between."""
-        found = self.test_costs(images, stop, views=views)
-        if found is None:
-            return None
-        first = next(iter(found.values()))
-        return Sums(first[0], first[self.error_column], len(images) - self.left_out)
+    def test(
+        self,
+        images: Images | Encoded,
+        stop: Callable[[], bool] | None = None,
+        *,
+        views: int = 1,
+        cost: str = "",
+    ) -> CostSums | None:
+        """What the costs come to over images; None if `stop` said so in between.
 
-    def test_costs(
-        self, images: Images | Encoded, stop: Callable[[], bool] | None = None, *, views: int = 1
-    ) -> dict[str, tuple[float, ...]] | None:
-        """Totals of every cost over images, in the order of `columns`; None if `stop` said so in between.
-
-        Of several views the probabilities are averaged, then the first cost is worked out, and no other. Images that
-        cannot be decoded count nothing; `left_out` says how many there were.
+        Of several views the probabilities are averaged, then one cost is worked out: the one named, or the main one.
+        Images that cannot be decoded are not among those that are counted; `left_out` says how many there were.
         """
         if views > 1:
-            costs = self.view_costs(images, views, stop)
-            return None if costs is None else {self.net.costs[0].name: tuple(map(float, costs.sum(0)))}
+            return self._view_costs(images, views, self.net.logreg(cost), stop)
         executor = self.executor("test")
-        totals: dict[str, tuple[float, ...]] = {}
+        found: CostSums | None = None
         self.left_out = 0
         for batch in self._batches(images, stop):
             self._see(batch, self.views(1)[0])
-            self._run(executor, batch)
+            sums = self._run(executor, batch)
             self.left_out += _broken(batch)
-            before = totals or {name: (0.0,) * len(columns) for name, columns in self.columns.items()}
-            totals = {
-                name: tuple(a + b for a, b in zip(before[name], self.costs[name], strict=True)) for name in before
-            }
-        return None if stop and stop() else totals
+            found = found + sums if found else sums
+        if found is None or (stop and stop()):
+            return None
+        return replace(found, images=found.images - self.left_out)
 
     def _batches(self, images: Images | Encoded, stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
         """All images in order, until `stop` says so."""
@@ -155,22 +153,19 @@ class Session:
     def _see(self, batch: Batch, view: View) -> None:
         batch.crops[:] = view
 
-    def view_costs(
-        self, images: Images | Encoded, count: int, stop: Callable[[], bool] | None = None
-    ) -> NDArray[np.float64] | None:
-        """What the first cost says of every image, [N, columns], from the mean probabilities of its views."""
-        cost = self.net.costs[0]
-        if not isinstance(cost, Logreg):
-            raise UsageError(
-                f"several views are for nets whose first cost is cost.logreg; '{cost.name}' is {cost.kind}"
-            )
-        layer = self.net.nodes[cost.name].layer.inputs[1]
-        rows = np.array(list(self.mean_rows(layer, images, self.views(count), stop)))
-        if stop and stop():
-            return None
-        broken = np.isnan(rows).any(1)
-        self.left_out = int(broken.sum())
-        return cost.measure(rows[~broken], images.labels[~broken])
+    def _view_costs(
+        self, images: Images | Encoded, count: int, family: Sequence[Logreg], stop: Callable[[], bool] | None
+    ) -> CostSums | None:
+        """A cost and its children from the mean probabilities of several views."""
+        found: list[NDArray[np.float64]] = []
+        for cost in family:
+            rows = np.array(list(self.mean_rows(cost.inputs[1], images, self.views(count), stop)))
+            if stop and stop():
+                return None
+            broken = np.isnan(rows).any(1)
+            self.left_out = int(broken.sum())
+            found.append(cost.measure(rows[~broken], images.labels[~broken]).sum(0))
+        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images) - self.left_out)
 
     def views(self, count: int) -> tuple[View, ...]:
         """The places (y, x, mirror) of so many views."""
@@ -202,15 +197,15 @@ class Session:
             total[batch.index[: batch.count] < 0] = np.nan
             yield from total / len(views)
 
-    def _run(self, executor: Executor, batch: Batch) -> Sums:
+    def _run(self, executor: Executor, batch: Batch) -> CostSums:
         self._feed(executor, batch)
         executor.run()
-        totals = [executor.host[name] for name in self._totals]
-        self.costs = dict(zip(self.columns, (tuple(map(float, one)) for one in totals), strict=True))
-        sums = Sums(float(totals[0][0]), float(totals[0][self.error_column]), batch.count)
-        if not all(math.isfinite(float(one[0])) for one in totals):
-            return Sums(math.nan, math.nan, batch.count)
-        return sums
+        values = []
+        for family in self._results:
+            members = [np.concatenate([executor.host[name].ravel() for name in names]) for names in family]
+            values.append(tuple(np.stack(members).sum(0, np.float64).tolist()))
+        self.costs = CostSums(self._reported, tuple(values), batch.count)
+        return self.costs
 
     def _feed(self, executor: Executor, batch: Batch) -> None:
         host = executor.host

@@ -31,7 +31,7 @@ from convjit.train.record import run_record
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session
 from convjit.train.signals import Stop
-from convjit.train.sums import Sums
+from convjit.train.sums import CostSums, Sums
 from convjit.train.watch import Report, Result, Watcher
 
 __all__ = ["Trainer"]
@@ -41,7 +41,11 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Trainer:
-    """Carries out one job. Compiling happens when it is made; use it as a context manager, or close it."""
+    """Carries out one job. Compiling happens when it is made; use it as a context manager, or close it.
+
+    `adopted` are learned arrays of another program to go on with, in the place of initial ones, and after how many
+    minibatches. Tests from several views work out the cost.logreg called `cost`, by default the net's main cost.
+    """
 
     def __init__(
         self,
@@ -49,12 +53,20 @@ class Trainer:
         *,
         threads: int | None = None,
         watcher: Watcher | None = None,
+        cost: str = "",
+        adopted: tuple[Mapping[str, NDArray[np.float32]], int] | None = None,
         seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS,
     ) -> None:
         self.job, self._watcher, self._between = job, watcher or Watcher(), seconds_between_checkpoints
+        self._cost, self._adopted = cost, adopted
+        if job.recipe.views > 1:
+            job.net.logreg(cost)
         self._clock, self._position = Clock(), Position()
-        self._tested: Sums | None = None
+        self._tested: CostSums | None = None
         self._watcher.planned(job)
+        # Before anything is compiled: initialisers may be wrong, or not allowed.
+        fresh = job.start is None and adopted is None
+        initial = initial_weights(job.net, job.seed, job.run_code) if fresh else {}
         mean, axes = self._mean_and_axes()
         self._augmentation = augmentation_of(job.net, job.recipe, mean)
         self.session = Session(
@@ -69,7 +81,7 @@ class Trainer:
         try:
             self.executor = self.session.executor("train")
             self.session.executor("test")
-            self._fill()
+            self._fill(initial)
         except BaseException:
             self.session.close()
             raise
@@ -83,11 +95,16 @@ class Trainer:
             return mean, kept.get("axes")
         return mean, kept["axes"] if "axes" in kept else colour_axes(job.dataset, job.preprocessing)
 
-    def _fill(self) -> None:
-        """Weights and position, from the checkpoint or from the seed."""
+    def _fill(self, initial: Mapping[str, NDArray[np.float32]]) -> None:
+        """Weights and position: from the checkpoint, from another program, or the initial ones."""
+        if self._adopted is not None:
+            arrays, step = self._adopted
+            rest = {name: np.zeros_like(array) for name, array in self.session.arrays().items() if name not in arrays}
+            self.session.set_arrays({**rest, **arrays}.items())
+            self._position = Position(step, step)
+            return
         if self.job.start is None:
-            weights = initial_weights(self.job.net, self.job.seed, self.job.run_code)
-            self.session.set_arrays(weights.items(), increments=False)
+            self.session.set_arrays(initial.items(), increments=False)
             return
         state = self.job.start.state
         self.session.set_arrays(self.job.start.arrays())
@@ -118,16 +135,12 @@ class Trainer:
                 self._loop(folder, feeder, stop)
                 if not stop.asked() and self._tested is None:
                     # A finished run that was resumed.
-                    self._tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
+                    self._tested = self.session.test(
+                        job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost
+                    )
         finally:
             self._watcher.ended()
         return self._result(folder, stop)
-
-    def adopt(self, arrays: Mapping[str, NDArray[np.float32]], step: int) -> None:
-        """Go on with the learned arrays of another program, as if `step` minibatches were done."""
-        rest = {name: np.zeros_like(array) for name, array in self.session.arrays().items() if name not in arrays}
-        self.session.set_arrays({**rest, **arrays}.items())
-        self._position = Position(step, step)
 
     def begin(self, folder: RunFolder) -> None:
         """Fill a new folder. run.json comes last: what has one can be resumed."""
@@ -209,20 +222,10 @@ class Trainer:
         tested = None
         if in_epoch == 0 and (epoch % job.recipe.test_every == 0 or position.step == job.steps):
             self._watcher.testing()
-            tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views)
+            tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost)
             if tested is None:
                 return
-        rate, waiting = self._clock.rate()
-        report = Report(
-            position.step,
-            round(position.step / job.steps_per_epoch, 4),
-            position.interval.mean_loss,
-            position.interval.mean_error,
-            round(rate, 1),
-            round(waiting, 3),
-            tested.mean_loss if tested else None,
-            tested.mean_error if tested else None,
-        )
+        report = Report.of(position, position.step / job.steps_per_epoch, *self._clock.rate(), tested)
         folder.append_metrics(report.record())
         self._watcher.report(report, position.epoch)
         self._tested = tested
@@ -264,7 +267,7 @@ class Trainer:
         )
 
     def _result(self, folder: RunFolder, stop: Stop) -> Result:
-        clock, position, tested = self._clock, self._position, self._tested
+        clock, position, tested = self._clock, self._position, self._tested.main if self._tested else None
         return Result(
             folder.path,
             position.step,

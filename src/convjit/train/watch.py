@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convjit.train.job import Job
+from convjit.train.position import Position
 from convjit.train.session import Session
-from convjit.train.sums import Sums
+from convjit.train.sums import CostSums, Sums, listed
 
 __all__ = ["Report", "Result", "Watcher"]
 
@@ -28,10 +30,31 @@ class Report:
     waiting: float
     test_loss: float | None = None
     test_error: float | None = None
+    test_rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Shares for every class, by name: precision and recall of a net with a cost.dce."""
+
+    @classmethod
+    def of(
+        cls, position: Position, epoch: float, images_per_s: float, waiting: float, tested: CostSums | None
+    ) -> Report:
+        """Of what has been summed at a position, and a test."""
+        interval, test = position.interval, tested.main if tested else None
+        return cls(
+            position.step,
+            round(epoch, 4),
+            interval.mean_loss,
+            interval.mean_error,
+            round(images_per_s, 1),
+            round(waiting, 3),
+            test.mean_loss if test else None,
+            test.mean_error if test else None,
+            tested.class_rates if tested else {},
+        )
 
     def record(self) -> dict[str, Any]:
-        """As a line of metrics.jsonl."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        """As a line of metrics.jsonl; null is the share of a class of which there is none."""
+        own = {name: value for name, value in vars(self).items() if value is not None and name != "test_rates"}
+        return own | {f"test_{name}": listed(shares) for name, shares in self.test_rates.items()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""The benchmark in words: a roofline of the launches, what is lost where, and what changed since another run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convjit.errors import UsageError
+from convjit.show.console import Screen
+from convjit.train.benchmark import BenchResult
+
+__all__ = ["bench_record", "read_record", "show_bench", "show_comparison"]
+
+_WORST = 5
+
+
+def bench_record(result: BenchResult) -> dict[str, Any]:
+    """The benchmark for machines; bandwidths are (read, copy) in GB/s."""
+    plain = ("images_per_s", "ms", "gflops", "peak_gflops", "batch", "threads", "processor", "target")
+    keys = ("name", "op", "ms", "flops", "bytes", "intensity", "gflops", "gbps", "bound", "roof_ms", "share", "lost_ms")
+    launches = [{key: getattr(launch, key) for key in keys} for launch in result.launches]
+    memory = {level.name: [level.read, level.copy] for level in result.memory.levels}
+    return {**{key: getattr(result, key) for key in plain}, "memory_gbps": memory, "launches": launches}
+
+
+def show_bench(screen: Screen, result: BenchResult) -> None:
+    """A row per launch, what is lost, then the step as a whole."""
+    table = screen.table("launch", "op", ">ms", ">FLOP/byte", ">GFLOP/s", ">GB/s", "roof", ">of roof", ">ms lost")
+    for one in result.launches:
+        flops = (f"{one.intensity:.1f}", f"{one.gflops:.1f}") if one.flops else ("", "")
+        share = f"{100 * one.share:.0f} %"
+        table.add_row(
+            one.name, one.op, f"{one.ms:.3f}", *flops, f"{one.gbps:.1f}", one.bound, share, f"{one.lost_ms:.3f}"
+        )
+    screen.show(table)
+    lost, whole = sum(one.lost_ms for one in result.launches), sum(one.ms for one in result.launches)
+    worst = ", ".join(f"{one.name} {one.lost_ms:.2f} ms" for one in result.worst[:_WORST])
+    screen.line(f"lost: {lost:.2f} of {whole:.2f} ms are beyond the roofs, most in {worst}")
+    screen.line(_rates(result))
+    screen.line(
+        f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images, "
+        f"{result.gflops:.0f} GFLOP/s, {100 * result.gflops / result.peak_gflops:.1f} % of the peak"
+    )
+
+
+def _rates(result: BenchResult) -> str:
+    memory = "; ".join(f"{one.name} {one.read:.0f} and {one.copy:.0f}" for one in result.memory.levels)
+    machine = f"{result.processor}, {result.target}, {result.threads} threads"
+    return f"{machine}: peak {result.peak_gflops:.0f} GFLOP/s; GB/s reading and copying: {memory}"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What `convjit bench --json` printed, out of a file."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+        record = json.loads(lines[-1])
+        numbers = [record["images_per_s"], record["ms"], *(launch["ms"] for launch in record["launches"])]
+        names = [launch["name"] for launch in record["launches"]]
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: a line that 'convjit bench NET --json' has printed is needed") from error
+    if not all(isinstance(number, int | float) and number > 0 for number in numbers) or len(set(names)) != len(names):
+        raise UsageError(f"{path}: its times are no positive numbers, or a launch is there twice")
+    return dict(record)
+
+
+def show_comparison(screen: Screen, before: Mapping[str, Any], result: BenchResult) -> None:
+    """Launch by launch against an earlier record, and the step as a whole."""
+    old = {launch["name"]: float(launch["ms"]) for launch in before["launches"]}
+    new = {launch.name: launch.ms for launch in result.launches}
+    table = screen.table("launch", ">ms before", ">ms now", ">change")
+    for name in dict.fromkeys((*old, *new)):
+        row = [f"{times[name]:.3f}" if name in times else "" for times in (old, new)]
+        table.add_row(name, *row, _change(old.get(name), new.get(name)))
+    for name, times in (
+        ("in all, one by one", (sum(old.values()), sum(new.values()))),
+        ("step", (before["ms"], result.ms)),
+    ):
+        table.add_row(name, f"{times[0]:.3f}", f"{times[1]:.3f}", _change(*times))
+    screen.show(table)
+    for key, now in (("batch", result.batch), ("threads", result.threads), ("target", result.target)):
+        if key in before and before[key] != now:
+            screen.warn(f"not the same: {key} was {before[key]} and is {now}")
+    faster = result.images_per_s / before["images_per_s"]
+    screen.line(
+        f"{before['images_per_s']:,.0f} images/s before, {result.images_per_s:,.0f} now: {faster:.2f} times as fast"
+    )
+
+
+def _change(before: float | None, now: float | None) -> str:
+    if before is None or now is None:
+        return "new" if before is None else "gone"
+    return f"{100 * (now / before - 1):+.0f} %"

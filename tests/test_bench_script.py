@@ -1,0 +1,88 @@
+"""scripts/bench, with processes that only pretend to measure."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "bench"
+PAGE = "# By hand\n\n<!-- scripts/bench: begin -->\nold\n<!-- scripts/bench: end -->\n\nand more\n"
+LAUNCHES = [
+    {"op": "conv_forward", "ms": 8.0, "roof_ms": 6.0, "lost_ms": 2.0},
+    {"op": "conv_forward", "ms": 2.0, "roof_ms": 2.0, "lost_ms": 0.0},
+    {"op": "update", "ms": 0.01, "roof_ms": 0.01, "lost_ms": 0.0},
+]
+OURS = {"peak_gflops": 100.0, "gflops": 80.0, "processor": "Some Core", "target": "avx2", "threads": 2, "batch": 128}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The script's names; our rates are 100, 110, 120 ..., the peer's 50."""
+    names = runpy.run_path(str(SCRIPT))
+    rates = iter(range(90, 1000, 10))
+
+    def run(command: list[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
+        if "torch_peer.py" in command[1]:
+            return {"img_s": 50.0}
+        return OURS | {"images_per_s": next(rates), "memory_gbps": {"L1": [9.0, 8.0]}, "launches": LAUNCHES}
+
+    monkeypatch.setitem(names["main"].__globals__, "run", run)
+    return names
+
+
+def test_only_what_is_between_the_markers_changes(
+    script: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    (tmp_path / "torch_peer.py").write_text("")
+    options = ["--peers", str(tmp_path), "--rounds", "3", "--page", str(page), "lenet5"]
+    monkeypatch.setattr(sys, "argv", ["bench", *options])
+    script["main"]()
+    text = page.read_text()
+    assert text.startswith("# By hand\n\n<!-- ") and text.endswith("end -->\n\nand more\n") and "old" not in text
+    assert "Some Core (avx2), 2 threads, batch 128" in text and "L1 9 and 8" in text
+    assert "| lenet5 | 110.0 | 80 | 50.0 | 2.20 | 2.00, 2.40 (3 pairs) |" in text
+    assert "| conv_forward | 10.00 | 99.9 % | 80 % | 2.00 |" in text and "| update" not in text
+
+
+def test_a_page_without_markers_is_left_alone(script: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing here\n")
+    with pytest.raises(SystemExit, match="markers"):
+        script["write"](page, "text")
+    assert page.read_text() == "nothing here\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("nonet", "unknown: nonet"),
+        ("--rounds 0", "1 or more"),
+        ("--peers .", "no torch_peer.py"),
+        ("--env x", "NAME=VALUE"),
+    ],
+)
+def test_wrong_arguments(options: str, message: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, SCRIPT, *options.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_nets_are_ours_and_the_page_has_its_markers(script: dict[str, Any]) -> None:
+    nets = {path.name.removesuffix(".cfg") for path in (SCRIPT.parents[1] / "src" / "convjit" / "nets").glob("*.cfg")}
+    assert set(script["PEER"]) <= nets
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert 0 <= page.find(script["BEGIN"]) < page.find(script["END"])
+
+
+def test_the_last_line_of_json_counts() -> None:
+    program = "print('note'); print('{}'); print('" + json.dumps({"img_s": 3}) + "')"
+    assert runpy.run_path(str(SCRIPT))["run"]([sys.executable, "-c", program]) == {"img_s": 3}
+    with pytest.raises(SystemExit, match="exit code 3"):
+        runpy.run_path(str(SCRIPT))["run"]([sys.executable, "-c", "exit(3)"])
