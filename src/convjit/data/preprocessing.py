@@ -118,16 +118,15 @@ class Preprocessing:
         """Put a window into the upper left corner of `out` [C,H,W]; what is right of and below it repeats its edge."""
         image = picture.image
         mode = "L" if self.image[0] == 1 else "RGB"
-        across, down = image.width / window.columns, image.height / window.rows
-        box = (
-            window.left * across,
-            window.top * down,
-            min((window.left + window.width) * across, image.width),
-            min((window.top + window.height) * down, image.height),
-        )
-        size = (window.width, window.height)
-        if image.size != size or box != (0, 0, *size):
-            image = image.resize(size, _FILTERS[self.filter], box)
+        top, left, size = window.top, window.left, (window.width, window.height)
+        if image.size == (window.columns, window.rows) and top == int(top) and left == int(left):
+            # Nothing to scale: what the filter would give as well.
+            image = image.crop((int(left), int(top), int(left) + window.width, int(top) + window.height))
+        else:
+            across, down = image.width / window.columns, image.height / window.rows
+            right = min((left + window.width) * across, image.width)
+            bottom = min((top + window.height) * down, image.height)
+            image = image.resize(size, _FILTERS[self.filter], (left * across, top * down, right, bottom))
         # Grey after scaling: there are fewer pixels then.
         pixels = np.asarray(image if image.mode == mode else image.convert(mode))
         corner = out[:, : window.height, : window.width]
