@@ -74,7 +74,7 @@ def test_broken_files_do_not_stop_the_others(tmp_path: Path, trained: Result) ->
 
 
 def test_other_data_are_refused(trained: Result) -> None:
-    with pytest.raises(RunError, match="class 2 is 'x'"):
+    with pytest.raises(RunError, match="the data have 'x', they lack 'c'"):
         convjit.test(trained.run, tiny_data(classes=("a", "b", "x")))
     with pytest.raises(RunError, match="class 3 is 'd', in the run 'none'"):
         convjit.test(trained.run, tiny_data(classes=("a", "b", "c", "d")))

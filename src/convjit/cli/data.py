@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from convjit.cli.shared import Commands, commands, display, json_option
+from convjit.errors import UsageError
 
 __all__ = ["data"]
 
@@ -31,6 +32,8 @@ def scan(source: str, html: str | None, as_json: bool) -> None:
     from convjit.show.scan_page import scan_page
     from convjit.train.disk import write_file
 
+    if html is not None and not Path(html).absolute().parent.is_dir():
+        raise UsageError(f"--html {html}: there is no folder {Path(html).absolute().parent}")
     with display(as_json) as (screen, bar):
         found = scan_set(
             Path(source),

@@ -29,7 +29,7 @@ _MAX_REST = 64 << 20
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _LITTER_BYTES = {name.encode() for name in _LITTER}
 
-_DOT = ord(".")
+_DOT, _BLANK = ord("."), ord(" ")
 _FILE, _FOLDER, _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"0\0007", b"5", b"xX", b"g", b"L", b"K"
 
 
@@ -103,16 +103,21 @@ class _Walk:
         """The size that a header announces, if it is whole."""
         if len(header) < _BLOCK or (self.end is not None and offset + _BLOCK > self.end):
             raise self.damaged("cut short, the end mark is missing", offset)
-        field = header[148:156]
-        sums = _number(field)
         # Adler's lower half is 1 + the sum of the bytes modulo 65521: a tenth of the time that sum() takes.
-        found = (zlib.adler32(header) & 0xFFFF) - (zlib.adler32(field) & 0xFFFF) + 256
-        if sums is None or ((found - sums) % 65521 and sums != _signed_sum(header)):
+        found = (zlib.adler32(header) & 0xFFFF) - (zlib.adler32(header[148:156]) & 0xFFFF) + 256
+        try:
+            # As nearly all archives have them.
+            size, sums = int(header[124:135], 8), int(header[148:154], 8)
+            if size >= 0 and header[135] <= _BLANK and not (found - sums) % 65521:
+                return size
+        except ValueError:
+            pass
+        told, length = _number(header[148:156]), _number(header[124:136])
+        if told is None or ((found - told) % 65521 and told != _signed_sum(header)):
             raise self.damaged("not a tar archive" if offset == 0 else "damaged", offset)
-        size = _number(header[124:136])
-        if size is None or size < 0:
+        if length is None or length < 0:
             raise self.damaged("damaged", offset)
-        return size
+        return length
 
     def member(self, name: bytes, is_folder: bool, size: int, body: int) -> Member | None:
         """A file or folder; None for a hidden one."""
@@ -211,8 +216,8 @@ def hidden(name: str) -> bool:
 
 
 def _name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
-    if header[257:263] == b"ustar\0" and header[345]:
+    name = header[:100].partition(b"\0")[0]
+    if header[345] and header[257:263] == b"ustar\0":
         return header[345:500].split(b"\0", 1)[0] + b"/" + name
     return name
 
