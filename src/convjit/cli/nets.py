@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def net(
 @batch_option
 @threads_option
 @click.option("--dtype", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Type of the numbers.")
+@click.option("--algorithms", is_flag=True, help="Measure every way to compute each launch instead.")
 @click.option("--compare", metavar="FILE", help="Show what changed since a run whose --json line is in FILE.")
 @json_option
 def bench(
@@ -74,6 +76,7 @@ def bench(
     batch: int | None,
     threads: int | None,
     dtype: str,
+    algorithms: bool,
     compare: str | None,
     as_json: bool,
 ) -> None:
@@ -82,13 +85,25 @@ def bench(
     A row per launch says how near it comes to its roof: this machine's peak of multiply-adds, or the rate of the
     memory that its data fit into, both measured in the same run.
     """
-    from convjit.show.bench import bench_record, read_record, show_bench, show_comparison
+    from convjit.errors import UsageError
+    from convjit.show.bench import bench_record, read_record, show_algorithms, show_bench, show_comparison
     from convjit.show.results import print_json
     from convjit.train.benchmark import benchmark
+    from convjit.train.tuning import measure
 
+    if algorithms and compare:
+        raise UsageError("--algorithms measures single launches, which --compare knows nothing of; give one of them")
     before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
         found, recipe = load(net, params, overrides, screen, lenient=lenient)
+        if algorithms:
+            told = partial(bar.update, "measuring")
+            measured = measure(found, batch or recipe.minibatch, threads, errors=True, progress=told)
+            if as_json:
+                print_json({"algorithms": [vars(one) for one in measured]})
+            else:
+                show_algorithms(screen, measured)
+            return
         result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))

@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "Round",
     "algorithm",
+    "candidates",
     "choose",
     "generate",
     "generator",
@@ -188,11 +189,22 @@ def algorithm(op: type[Op], name: str, way: Algorithm) -> None:
     ALGORITHMS.setdefault(op, {})[name] = way
 
 
-def choose(problem: Problem) -> Problem:
-    """The problem with the algorithm that promises most; the same for the same problem, always."""
+def candidates(problem: Problem, workspace: int | None = None) -> dict[str, float]:
+    """Every algorithm for the problem that needs at most `workspace` bytes, with what it promises over the direct."""
     ways = ALGORITHMS.get(type(problem.op), {})
-    gain, name = max([(1.0, DIRECT), *((way.gain(problem), name) for name, way in ways.items())])
-    return replace(problem, algorithm=name if gain > 1 else DIRECT)
+    gains = {name: way.gain(problem) for name, way in ways.items()}
+    fitting = {
+        name: gain
+        for name, gain in gains.items()
+        if gain > 0 and (workspace is None or ways[name].workspace(problem) <= workspace)
+    }
+    return {DIRECT: 1.0, **fitting}
+
+
+def choose(problem: Problem, workspace: int | None = None) -> Problem:
+    """The problem with the algorithm that promises most; the same for the same problem, always."""
+    found = candidates(problem, workspace)
+    return replace(problem, algorithm=max(found, key=lambda name: found[name]))
 
 
 def stages(problem: Problem) -> list[Problem]:

@@ -92,7 +92,7 @@ def window_sums(add: Add, values: Sequence[Value | None], size: int) -> list[Val
     """Sums over all windows of `size` of some neighbouring numbers, not more windows than that; None is no number.
 
     What all windows share is summed once, then goes on to the right, number by number; the left is summed from there
-    outwards. So 4 windows of 5 take 11 additions in the place of 20.
+    outwards. So 4 windows of 5 take 9 additions in the place of 16.
     """
     count = len(values) - size + 1
 

@@ -1,11 +1,13 @@
 """Response normalisation across channels: some neighbouring pixels at a time, all channels of them.
 
 The numbers of a window's channels at these pixels stay in the first-level cache, so that memory is read and written
-once. The backward pass runs through the channels once: what channel j adds to those around it is kept in a ring of as
-many channels as a window has, and the gradient of channel j - n//2 is finished when that of j is begun.
-One Zen 4 core, AVX-512, windows of 5, in the cache: 6.2 ns for 16 numbers forward and 10.3 backward, some 23 and 38
-cycles for 22 and 25 multiply-adds of a cycle each. In memory (64 x 55 x 55, batch 128) 14.1 and 26 ms, where copying
-takes 8.7: fetching the next channel early gained a fifth, fetching outputs or two channels ahead nothing.
+once. Channels are worked on in tiles, whose windows share most of their sums and whose powers are taken abreast. The
+backward pass runs through the channels once: what channel j adds to those around it is kept in a ring of as many
+channels as a window and a tile have, and the gradient of channel j - n//2 is finished when those around it are begun.
+
+One Zen 3 core, AVX2, batch 128: windows of 9 over 64 x 12 x 12, in the third-level cache, 0.62 ms forward and 1.02
+backward, where one channel after the other took 1.45 and 1.6 and copying takes 0.25. Windows of 5 over 64 x 55 x 55, in
+memory: 12 and 20 ms where copying takes 13.
 """
 
 from __future__ import annotations

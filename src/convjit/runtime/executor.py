@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
-from convjit.kernels import Problem, choose, has_kernel, rounds, stages, workspace_bytes
-from convjit.ops.base import NO_HALO
+from convjit.kernels import Problem, has_kernel, rounds, stages, workspace_bytes
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
 from convjit.runtime.threads import Team, thread_count
+from convjit.runtime.ways import Ways
 
-__all__ = ["Executor", "LaunchTime", "kernel_memory", "problem_of"]
+__all__ = ["Executor", "LaunchTime", "kernel_memory"]
 
 WORKSPACE_RANGE = (0, 1)
 """Stands for the workspace among the addresses of buffers, none of which is 0."""
@@ -53,11 +53,13 @@ class Executor:
         *,
         threads: int | None = None,
         target: Target | None = None,
+        ways: Ways | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.program = check(program)
         self.target = target or host_target()
         self.store = store
+        self.ways = ways or Ways()
         self.plan: Plan = plan(program, self.target.lanes)
         self.threads = thread_count(threads)
         self._arena = allocate(self.plan.arena)
@@ -82,7 +84,7 @@ class Executor:
     def _compile(self, progress: Progress | None) -> None:
         """Kernels for all launches, and the table: one row per turn, since an algorithm may have several stages."""
         launches = self.program.launches
-        problems = [problem_of(launch, self.program.batch, self.target) for launch in launches]
+        problems = [self.ways.problem(launch, self.program.batch, self.target) for launch in launches]
         turns = [(i, p, turn) for i, problem in enumerate(problems) if problem for p, turn in rounds(problem)]
         compiled = compile_all([p for _, p, _ in turns], workers=thread_count(), progress=progress)
         self._loader = Loader()
@@ -209,14 +211,6 @@ class Executor:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def problem_of(launch: Launch, batch: int, target: Target) -> Problem | None:
-    """What is asked of a kernel for a launch, with the algorithm chosen; None where the reference has to do."""
-    if not has_kernel(launch.op):
-        return None
-    halos = tuple((o, launch.buffers[o].halo) for o in launch.op.names if launch.buffers[o].halo != NO_HALO)
-    return choose(Problem(launch.op, batch, halos, target))
 
 
 def kernel_memory(problems: Iterable[Problem | None], scratch: Mapping[Problem, Any]) -> tuple[int, int]:

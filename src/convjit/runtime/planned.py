@@ -5,7 +5,8 @@ from __future__ import annotations
 from convjit.codegen.target import Target, host_target
 from convjit.kernels import generate, stages
 from convjit.program import Plan, Program, plan
-from convjit.runtime.executor import kernel_memory, problem_of
+from convjit.runtime.executor import kernel_memory
+from convjit.runtime.ways import Ways
 
 __all__ = ["planned"]
 
@@ -13,6 +14,6 @@ __all__ = ["planned"]
 def planned(program: Program, target: Target | None = None) -> tuple[Plan, int, int]:
     """On a target, by default that of this machine: the plan, each thread's scratch, and the workspace, in bytes."""
     target = target or host_target()
-    problems = [problem_of(launch, program.batch, target) for launch in program.launches]
+    problems = [Ways().problem(launch, program.batch, target) for launch in program.launches]
     made = {stage: generate(stage) for p in problems if p for stage in stages(p)}
     return plan(program, target.lanes), *kernel_memory(problems, made)

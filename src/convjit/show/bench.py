@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from convjit.errors import UsageError
-from convjit.show.console import Screen
+from convjit.show.console import Screen, megabytes
 from convjit.train.benchmark import BenchResult
+from convjit.train.tuning import Candidate, fastest
 
-__all__ = ["bench_record", "read_record", "show_bench", "show_comparison"]
+__all__ = ["bench_record", "read_record", "show_algorithms", "show_bench", "show_comparison"]
 
 _WORST = 5
 
@@ -43,6 +44,25 @@ def show_bench(screen: Screen, result: BenchResult) -> None:
         f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images, "
         f"{result.gflops:.0f} GFLOP/s, {100 * result.gflops / result.peak_gflops:.1f} % of the peak"
     )
+
+
+def show_algorithms(screen: Screen, measured: Sequence[Candidate]) -> None:
+    """A row per launch and algorithm; the one that arithmetic chooses has a mark, and so has the fastest."""
+    best = fastest(measured)
+    table = screen.table("launch", "algorithm", ">ms", ">GFLOP/s", ">workspace", ">error", "")
+    last = ""
+    for one in measured:
+        marks = [
+            word for word, holds in (("chosen", one.chosen), ("fastest", best[one.launch] == one.algorithm)) if holds
+        ]
+        error = f"{one.error:.1e}" if one.error is not None else ""
+        name, last = ("" if one.launch == last else one.launch), one.launch
+        numbers = (f"{one.ms:.3f}", f"{one.gflops:.1f}", megabytes(one.workspace) if one.workspace else "", error)
+        table.add_row(name, one.algorithm, *numbers, ", ".join(marks))
+    screen.show(table)
+    times = {(one.launch, one.algorithm): one.ms for one in measured}
+    chosen = sum(one.ms for one in measured if one.chosen)
+    screen.line(f"chosen by arithmetic {chosen:.2f} ms, the fastest {sum(times[pair] for pair in best.items()):.2f} ms")
 
 
 def _rates(result: BenchResult) -> str:

@@ -1,0 +1,67 @@
+"""Ways to compute a launch: the choice, its limits, and what is measured of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from convjit.codegen.target import host_target
+from convjit.errors import UsageError
+from convjit.graph import Net
+from convjit.graph.lower import lower
+from convjit.kernels.base import DIRECT
+from convjit.layers import Conv, Data, Fc, Logreg, Softmax
+from convjit.runtime.ways import Ways
+from convjit.train.tuning import fastest, measure
+
+BATCH = 9
+
+
+def _net() -> Net:
+    layers = [
+        Data("data"),
+        Data("labels", data_idx=1),
+        Conv("conv1", "data", filters=24, filter_size=3, padding=1, eps_w=0.01, eps_b=0.01),
+        Conv("conv2", "conv1", filters=24, filter_size=5, padding=2, eps_w=0.01, eps_b=0.01),
+        Fc("fc", "conv2", outputs=3, eps_w=0.01, eps_b=0.01),
+        Softmax("probs", "fc"),
+        Logreg("cost", "labels, probs"),
+    ]
+    return Net(layers, image=(4, 12, 11), classes=3)
+
+
+def test_every_way_is_measured_and_exact() -> None:
+    heard: list[str] = []
+    found = measure(_net(), BATCH, 1, errors=True, progress=lambda done, of, name: heard.append(name))
+    launches = {one.launch for one in found}
+    assert {"conv2.forward", "conv2.backward_data", "conv2.backward_weights"} <= launches == set(heard)
+    for one in found:
+        assert one.ms > 0
+        assert (one.workspace == 0) == (one.algorithm == DIRECT)
+        # Within 1e-4 of float64, and as exact as sums of float32 are where nothing is transformed.
+        assert one.error is not None
+        assert one.error < (1e-6 if one.algorithm == DIRECT else 1e-4)
+    for launch in launches:
+        ways = [one for one in found if one.launch == launch]
+        assert len(ways) > 1
+        assert sum(one.chosen for one in ways) == 1
+        assert fastest(found)[launch] == min(ways, key=lambda one: one.ms).algorithm
+
+
+def test_workspace_is_limited() -> None:
+    target = host_target()
+    launch = next(one for one in lower(_net(), BATCH, "train").launches if one.name == "conv2.forward")
+    free, limited = (Ways(workspace=limit).problem(launch, BATCH, target) for limit in (None, 4))
+    assert free
+    assert limited
+    assert free.algorithm != DIRECT == limited.algorithm
+    assert {one.algorithm for one in measure(_net(), BATCH, 1, workspace=4)} == set()
+
+
+def test_a_way_that_was_chosen_stays() -> None:
+    target = host_target()
+    launch = next(one for one in lower(_net(), BATCH, "train").launches if one.name == "conv2.forward")
+    found = Ways({"conv2.forward": "winograd2"}).problem(launch, BATCH, target)
+    assert found
+    assert found.algorithm == "winograd2"
+    with pytest.raises(UsageError, match=r"conv2.forward: there is no algorithm 'fast' for it; there are direct, "):
+        Ways({"conv2.forward": "fast"}).problem(launch, BATCH, target)
