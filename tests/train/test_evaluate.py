@@ -76,7 +76,7 @@ def test_broken_files_do_not_stop_the_others(tmp_path: Path, trained: Result) ->
 def test_other_data_are_refused(trained: Result) -> None:
     with pytest.raises(RunError, match="the data have 'x', they lack 'c'"):
         convjit.test(trained.run, tiny_data(classes=("a", "b", "x")))
-    with pytest.raises(RunError, match="class 3 is 'd', in the run 'none'"):
+    with pytest.raises(RunError, match="the data have 'd'; give data of these classes"):
         convjit.test(trained.run, tiny_data(classes=("a", "b", "c", "d")))
     with pytest.raises(RunError, match="arrays"):
         convjit.test(trained.run)
