@@ -10,8 +10,9 @@ from convjit.graph import Net
 from convjit.graph.lower import lower
 from convjit.kernels.base import DIRECT
 from convjit.layers import Conv, Data, Fc, Logreg, Softmax
+from convjit.runtime.candidates import fastest
 from convjit.runtime.ways import Ways
-from convjit.train.tuning import fastest, measure
+from convjit.train.tuning import measure
 
 BATCH = 9
 

@@ -6,12 +6,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from convjit import settings
+from convjit.codegen.caches import caches
 from convjit.errors import TargetError, near
 
 __all__ = ["TARGETS", "Target", "host_target", "initialise_llvm", "runnable_targets"]
@@ -45,7 +45,7 @@ class Target:
 
 
 _X86 = "x86_64-unknown-linux-gnu"
-_LEVELS = {"1": "first_level", "2": "second_level", "3": "third_level"}
+_LEVELS = {1: "first_level", 2: "second_level", 3: "third_level"}
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -83,16 +83,8 @@ def _host_features() -> frozenset[str]:
 
 @cache
 def _host_caches() -> Mapping[str, Any]:
-    """Bytes of the data caches, as far as the system tells."""
-    found = {}
-    for entry in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        try:
-            level, kind, size = ((entry / name).read_text().strip() for name in ("level", "type", "size"))
-            if kind != "Instruction" and level in _LEVELS and size.endswith("K"):
-                found[_LEVELS[level]] = int(size[:-1]) * 1024
-        except (OSError, ValueError):
-            continue
-    return found
+    """Bytes of this machine's caches, as far as the system tells, by the names that they have in a target."""
+    return {_LEVELS[one.level]: one.size for one in caches() if one.level in _LEVELS}
 
 
 def runnable_targets() -> list[Target]:

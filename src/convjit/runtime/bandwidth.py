@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from convjit.codegen.caches import COMMON, Cache, caches
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import Target, host_target
-from convjit.runtime.machine import Cache, caches
 from convjit.runtime.memory import allocate
 from convjit.runtime.threads import Team
 
@@ -67,7 +67,7 @@ class Memory:
 
 def measure_memory(threads: int, target: Target | None = None, found: Sequence[Cache] | None = None) -> Memory:
     """Measure every level, in a fifth of a second or so."""
-    target, found = target or host_target(), found or caches()
+    target, found = target or host_target(), found or caches() or COMMON
     loader, team = Loader(), Team(threads)
     for copy in (False, True):
         loader.add(compile_object(_text(target, copy), target))

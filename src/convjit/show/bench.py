@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from convjit.errors import UsageError
+from convjit.runtime.candidates import Candidate, fastest
 from convjit.show.console import Screen, megabytes
 from convjit.train.benchmark import BenchResult
-from convjit.train.tuning import Candidate, fastest
 
 __all__ = ["bench_record", "read_record", "show_algorithms", "show_bench", "show_comparison"]
 

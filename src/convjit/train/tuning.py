@@ -1,42 +1,14 @@
-"""Every algorithm of every launch of a net: how long it takes here, the workspace it needs, how exact it is."""
+"""Every way to compute every launch of a net, measured on this machine."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from convjit.codegen.target import Target, host_target
 from convjit.graph.lower import lower
 from convjit.graph.net import Net
-from convjit.kernels import candidates, choose, workspace_bytes
-from convjit.program import Launch, Program, Role
-from convjit.runtime import Executor, Store
-from convjit.runtime.ways import Ways, asked
+from convjit.runtime.candidates import Candidate, measure_launch, ways_of
 
-__all__ = ["Candidate", "fastest", "measure"]
-
-_ROUNDS = 7
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One algorithm for one launch; `error` is the relative error of one block of images against float64."""
-
-    launch: str
-    op: str
-    algorithm: str
-    ms: float
-    gflops: float
-    workspace: int
-    chosen: bool
-    """Whether it is the one that arithmetic chooses."""
-    error: float | None
+__all__ = ["measure"]
 
 
 def measure(
@@ -48,108 +20,14 @@ def measure(
     errors: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Candidate]:
-    """Time every launch of a training step that can be computed in more than one way, on random numbers.
+    """Time every launch of a training step that can be computed in more than one way.
 
-    The ways of a launch take turns, so that a machine that others use treats them alike. `progress` hears of
-    (launches done, launches in all, the next one).
+    `progress` hears of (launches done, launches in all, the next one).
     """
-    target = host_target()
+    launches = [one for one in lower(net, batch, "train").launches if len(ways_of(one, batch, workspace)) > 1]
     found: list[Candidate] = []
-    open_ = [
-        launch for launch in lower(net, batch, "train").launches if len(_ways(launch, batch, target, workspace)) > 1
-    ]
-    for done, launch in enumerate(open_):
+    for done, launch in enumerate(launches):
         if progress:
-            progress(done, len(open_), launch.name)
-        found += _measure(launch, batch, target, threads, workspace, errors)
-    return found
-
-
-def fastest(measured: Iterable[Candidate]) -> dict[str, str]:
-    """The algorithm of every launch that took the least time."""
-    best: dict[str, Candidate] = {}
-    for one in measured:
-        if one.launch not in best or one.ms < best[one.launch].ms:
-            best[one.launch] = one
-    return {name: one.algorithm for name, one in best.items()}
-
-
-def _ways(launch: Launch, batch: int, target: Target, workspace: int | None) -> list[str]:
-    problem = asked(launch, batch, target)
-    return list(candidates(problem, workspace)) if problem else []
-
-
-def _measure(
-    launch: Launch, batch: int, target: Target, threads: int | None, workspace: int | None, errors: bool
-) -> list[Candidate]:
-    problem = asked(launch, batch, target)
-    assert problem
-    ways = _ways(launch, batch, target, workspace)
-    alone = _alone(launch)
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    executors = {way: _executor(alone, batch, way, threads) for way in ways}
-    try:
-        for executor in executors.values():
-            _fill(executor)
-            executor.run()
-        for _ in range(_ROUNDS):
-            for way, executor in executors.items():
-                start = time.perf_counter()
-                executor.run()
-                times[way].append(time.perf_counter() - start)
-    finally:
-        for executor in executors.values():
-            executor.close()
-    wrong = _errors(alone, ways, target, threads) if errors else {}
-    model = choose(problem, workspace).algorithm
-    return [
-        Candidate(
-            launch.name,
-            launch.op.kind(),
-            way,
-            statistics.median(times[way]) * 1e3,
-            launch.op.flops() * batch / statistics.median(times[way]) / 1e9,
-            workspace_bytes(replace(problem, algorithm=way)),
-            way == model,
-            wrong.get(way),
-        )
-        for way in ways
-    ]
-
-
-def _alone(launch: Launch) -> Launch:
-    """The launch as a program of its own: it reads what the host wrote, and adds to nothing."""
-    op: Any = launch.op
-    if getattr(op, "accumulate", False):
-        op = replace(op, accumulate=False)
-    roles = {o: Role.OUTPUT if o in op.writes else Role.INPUT for o in op.names}
-    return Launch(launch.name, op, {o: replace(launch.buffers[o], role=roles[o]) for o in op.names})
-
-
-def _executor(alone: Launch, batch: int, way: str, threads: int | None) -> Executor:
-    return Executor(Program(batch, (alone,)), Store(), threads=threads, ways=Ways({alone.name: way}))
-
-
-def _fill(executor: Executor) -> dict[str, NDArray[Any]]:
-    """The same random numbers for every executor, by operand."""
-    (launch,) = executor.program.launches
-    random = np.random.default_rng(1)
-    arrays = {}
-    for operand in launch.op.reads:
-        shape = launch.op.operands()[operand].logical(executor.program.batch)
-        arrays[operand] = random.standard_normal(shape, np.float32)
-        executor.write(launch.buffers[operand].name, arrays[operand])
-    return arrays
-
-
-def _errors(alone: Launch, ways: Iterable[str], target: Target, threads: int | None) -> dict[str, float]:
-    found: dict[str, float] = {}
-    wanted: dict[str, NDArray[Any]] | None = None
-    for way in ways:
-        with _executor(alone, target.lanes, way, threads) as executor:
-            arrays = _fill(executor)
-            executor.run()
-            wanted = wanted or dict(alone.op.run({name: array.astype(np.float64) for name, array in arrays.items()}))
-            pairs = [(executor.read(alone.buffers[o].name), want) for o, want in wanted.items()]
-            found[way] = max(float(np.linalg.norm(got - want) / np.linalg.norm(want)) for got, want in pairs)
+            progress(done, len(launches), launch.name)
+        found += measure_launch(launch, batch, threads, workspace=workspace, errors=errors)
     return found

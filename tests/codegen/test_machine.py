@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from convjit.codegen.caches import Cache, caches
 from convjit.runtime.bandwidth import Level, Memory, measure_memory
-from convjit.runtime.machine import COMMON, Cache, caches, processor_name
+from convjit.runtime.machine import processor_name
 
 INDICES = {
     "index0": ("1", "Data", "32K", "0"),
@@ -29,10 +30,10 @@ def test_caches_as_linux_tells_them(tmp_path: Path) -> None:
     assert caches(tmp_path) == (Cache(1, 32 << 10, 1), Cache(2, 512 << 10, 2), Cache(3, 16 << 20, 8))
 
 
-def test_where_nothing_is_told_something_common_is_taken(tmp_path: Path) -> None:
-    assert caches(tmp_path / "nowhere") == COMMON
+def test_where_nothing_is_told_nothing_is_made_up(tmp_path: Path) -> None:
+    assert caches(tmp_path / "nowhere") == ()
     write(tmp_path / "index0", ("1", "Data", "much", "0"))
-    assert caches(tmp_path) == COMMON
+    assert caches(tmp_path) == ()
 
 
 def test_reach_counts_the_caches_that_the_threads_have() -> None:
