@@ -60,7 +60,8 @@ def child(folder: Path) -> None:
 
 def _metrics(folder: Path) -> list[dict[str, float]]:
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key != "images_per_s"} for record in records]
+    speed = ("images_per_s", "waiting")
+    return [{key: value for key, value in record.items() if key not in speed} for record in records]
 
 
 def main() -> int:

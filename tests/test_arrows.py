@@ -43,7 +43,7 @@ OUTSIDE = {"codegen": {"llvmlite"}, "ops": {"numpy"}, "random": {"numpy"}, "kern
 LAZY = {
     "convjit",
     "convjit.cli",
-    *(f"convjit.cli.{name}" for name in ("nets", "original", "run", "shared", "use")),
+    *(f"convjit.cli.{name}" for name in ("data", "nets", "original", "run", "shared", "use")),
     "convjit.train.api",
 }
 """What a user imports or starts: these import the rest when it is needed, so that they are there at once."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from convjit.data import Dataset, from_arrays
+from convjit.data.dataset import in_memory
 from convjit.train.api import carry_out
 from convjit.train.sums import Sums
 from convjit.train.watch import Result, Watcher
@@ -126,7 +127,7 @@ def tiny_data(
 def write_idx(folder: Path, data: Dataset) -> Path:
     """A data set as the four files of MNIST."""
     folder.mkdir(parents=True, exist_ok=True)
-    for split, part in (("train", data.train), ("t10k", data.test)):
+    for split, part in (("train", in_memory(data.train)), ("t10k", in_memory(data.test))):
         n, _, h, w = part.pixels.shape
         images = struct.pack(">4I", 2051, n, h, w) + part.pixels.tobytes()
         (folder / f"{split}-images-idx3-ubyte").write_bytes(images)
@@ -159,7 +160,9 @@ class Recorder(Watcher):
         self.saves.append(path.name)
 
 
-def train_tiny(folder: Path, *, net: Path | None = None, data: Dataset | None = None, **options: Any) -> Result:
+def train_tiny(
+    folder: Path, *, net: Path | None = None, data: Dataset | Path | str | None = None, **options: Any
+) -> Result:
     """Train the tiny net in the run folder/"run"; options are those of `carry_out`."""
     net = net or write_net(folder)
     if "resume" in options:
@@ -169,7 +172,9 @@ def train_tiny(folder: Path, *, net: Path | None = None, data: Dataset | None = 
 
 def strip_speed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Metrics without what differs from run to run."""
-    return [{key: value for key, value in record.items() if key != "images_per_s"} for record in records]
+    return [
+        {key: value for key, value in record.items() if key not in ("images_per_s", "waiting")} for record in records
+    ]
 
 
 def shared_cache(factory: pytest.TempPathFactory) -> Path:

@@ -12,7 +12,18 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PARITY", "ROTATIONS", "derive_key", "normal", "permutation", "threefry", "uniform", "words"]
+__all__ = [
+    "PARITY",
+    "ROTATIONS",
+    "derive_key",
+    "normal",
+    "normals",
+    "permutation",
+    "threefry",
+    "uniform",
+    "uniforms",
+    "words",
+]
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 PARITY = 0x1BD11BDA
@@ -55,6 +66,21 @@ def words(key: Key, count: int) -> Words:
 def uniform(key: Key, count: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) of 24 bits each, exact in float32: what the kernels draw."""
     return (words(key, count) >> np.uint32(8)).astype(np.float64) / 2**24
+
+
+def uniforms(key: Key, indices: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) for each of some things, known by their numbers: [N, count]."""
+    index = np.repeat(np.asarray(indices, np.uint32)[:, None], count, axis=1)
+    slot = np.broadcast_to(np.arange(count, dtype=np.uint32), index.shape)
+    return (threefry(key, index, slot)[0] >> np.uint32(8)).astype(np.float64) / 2**24
+
+
+def normals(key: Key, indices: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """`count` numbers of the standard normal distribution for each of some things: [N, count]."""
+    drawn = uniforms(key, indices, 2 * count)
+    radius, angle = np.sqrt(-2 * np.log(drawn[:, ::2] + 2.0**-25)), 2 * np.pi * drawn[:, 1::2]
+    found: NDArray[np.float64] = radius * np.cos(angle)
+    return found
 
 
 def normal(key: Key, count: int, start: int = 0) -> NDArray[np.float64]:

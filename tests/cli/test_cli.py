@@ -18,13 +18,25 @@ from tiny_runs import NET, PARAMS, kernels, tiny_data, write_idx, write_net
 
 import convjit
 from convjit.cli import main
+from convjit.data.dataset import in_memory
 from convjit.train import benchmark as bench_module
 from convjit.train import gradient_check
 
 __all__ = ["kernels"]
 
-COMMANDS = ("train", "test", "predict", "features", "net", "bench", "check-grads", "import-checkpoint", "legacy")
-RESULT = ["run", "seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256"]
+COMMANDS = [
+    "train",
+    "test",
+    "predict",
+    "features",
+    "net",
+    "bench",
+    "check-grads",
+    "import-checkpoint",
+    "legacy",
+    "data",
+]
+RESULT = ["run", "seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256", "waiting"]
 
 
 @pytest.fixture
@@ -34,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_net(tmp_path)
     data = tiny_data(classes=("0", "1", "2"))
     write_idx(tmp_path / "data", data)
-    Image.fromarray(data.test.pixels[0, 0]).save("image.png")
+    Image.fromarray(in_memory(data.test).pixels[0, 0]).save("image.png")
     return tmp_path
 
 

@@ -16,6 +16,7 @@ from tiny_runs import DETECTOR, NET, PARAMS, kernels, tiny_data
 
 import convjit
 from convjit.cli import main
+from convjit.data.dataset import in_memory
 from convjit.errors import UsageError
 from convjit.train.original_options import RESTORED, parse_original
 from convjit.train.original_trainer import OriginalTrainer
@@ -39,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tiny_data(train=120, test=80)
     every = [
         (part.pixels[i : i + 40], part.labels[i : i + 40].tolist())
-        for part in (data.train, data.test)
+        for part in (in_memory(data.train), in_memory(data.test))
         for i in range(0, len(part), 40)
     ]
     write_batches(tmp_path / "data", dict(enumerate(every, 1)))
@@ -107,7 +108,7 @@ def test_a_training_of_cuda_convnet2(place: Path, legacy: Command) -> None:
     with convjit.load(place / "run") as run:
         assert run.recipe.average == "configured" and run.recipe.views == 10 and run.state.parts == (40, 40, 40)
         axes = dict(run.checkpoint.arrays())["axes"]
-        assert axes.shape == (1, 1) and axes[0, 0] == pytest.approx(tiny_data().train.pixels.std(), rel=0.1)
+        assert axes.shape == (1, 1) and axes[0, 0] == pytest.approx(in_memory(tiny_data().train).pixels.std(), rel=0.1)
         last = json.loads((place / "run" / "metrics.jsonl").read_text().splitlines()[-1])
         assert run.test().loss == pytest.approx(last["test_loss"], rel=1e-9)
 

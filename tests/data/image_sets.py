@@ -12,6 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from convjit.data import Encoded, Images
+
+
+def encoded(images: Images | Encoded) -> Encoded:
+    """The images, if they are not decoded."""
+    assert not isinstance(images, Images)
+    return images
+
 
 def picture(seed: int, size: tuple[int, int] = (6, 5), mode: str = "RGB", kind: str = "PNG", **options: Any) -> bytes:
     """An image file of random pixels, `size` being (height, width)."""

@@ -12,6 +12,7 @@ from image_sets import write_folder, write_tar
 from numpy.typing import NDArray
 
 from convjit.data import open_dataset
+from convjit.data.dataset import in_memory
 from convjit.errors import DataError
 
 NAMES = ["airplane", "automobile", "bird"]
@@ -58,7 +59,7 @@ def test_every_form_is_the_same_set(tmp_path: Path) -> None:
             assert len(dataset.train) == 8 and len(dataset.test) == 4
             prints.add(dataset.fingerprint)
     assert len(prints) == 1
-    assert np.array_equal(dataset.train.pixels[4], batch(1)[0][0].reshape(3, 32, 32))
+    assert np.array_equal(in_memory(dataset.train).pixels[4], batch(1)[0][0].reshape(3, 32, 32))
     assert dataset.train.labels.tolist() == batch(0)[1] + batch(1)[1] and dataset.test.labels.tolist() == batch(3)[1]
 
 
@@ -78,7 +79,7 @@ def test_batches_as_python_2_wrote_them(tmp_path: Path) -> None:
     files["batches.meta"] = b"\x80\x02}" + text("label_names") + b"](" + b"".join(map(text, NAMES)) + b"es."
     dataset = open_dataset(write_folder(tmp_path / "x", files))
     assert dataset.classes == tuple(NAMES) and dataset.train.labels.tolist() == batch(0)[1]
-    assert np.array_equal(dataset.test.pixels.reshape(4, 3072), batch(0)[0])
+    assert np.array_equal(in_memory(dataset.test).pixels.reshape(4, 3072), batch(0)[0])
 
 
 def test_cifar_100(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_cifar_100(tmp_path: Path) -> None:
         write_tar(tmp_path / "c.tar.gz", {f"cifar-100-python/{n}": d for n, d in files.items()}, "w:gz")
     )
     assert dataset.classes == tuple(NAMES) and dataset.name == "c"
-    assert np.array_equal(dataset.test.pixels[0].reshape(-1), batch(1)[0][0])
+    assert np.array_equal(in_memory(dataset.test).pixels[0].reshape(-1), batch(1)[0][0])
 
 
 def test_python_batches_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import convjit.data
 from convjit.data import Dataset, Images, from_arrays, sample
 from convjit.data.dataset import MAX_BYTES, check_bytes
+from convjit.data.statistics import mean_image
 from convjit.errors import DataError
 
 
@@ -97,7 +98,7 @@ def test_images_validate() -> None:
 def test_mean_image_is_exact() -> None:
     pixels = np.random.default_rng(1).integers(250, 256, (1000, 2, 3, 3), dtype=np.uint8)
     dataset = from_arrays(pixels, np.zeros(1000, int), pixels[:1], np.zeros(1, int))
-    mean = dataset.mean_image()
+    mean = mean_image(dataset)
     assert mean.dtype == np.float32
     assert np.array_equal(mean, (pixels.sum(axis=0, dtype=np.int64) / 1000).astype(np.float32))
 

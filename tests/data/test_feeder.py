@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import convjit.data.feeder
-from convjit.data import Batch, Feeder, Images, centre_batches
+from convjit.data import Augmentation, Batch, Feeder, Images, batches_in_order
 from convjit.errors import DataError
 
 N = 23
@@ -24,7 +24,8 @@ def images(n: int = N, height: int = 8, width: int = 6) -> Images:
 
 
 def feed(batch: int = 5, **options: Any) -> list[Batch]:
-    settings: dict[str, Any] = {"seed": 7, "stop_step": 12, "crop": (5, 4), "mirror": True, "shuffle": True}
+    drawn = Augmentation(crop=options.pop("crop", (5, 4)), mirror=options.pop("mirror", True))
+    settings: dict[str, Any] = {"seed": 7, "stop_step": 12, "shuffle": True, "augmentation": drawn}
     with Feeder(options.pop("images", None) or images(), batch, **(settings | options)) as feeder:
         return list(feeder)
 
@@ -84,18 +85,37 @@ def test_without_shuffle_the_order_is_the_set_s() -> None:
 def test_the_batches_are_pinned() -> None:
     (first,) = feed(stop_step=1)
     assert first.labels.tolist() == [1, 2, 0, 9, 7]
-    assert first.crops.tolist() == [[3, 1, 0], [3, 2, 1], [3, 1, 1], [1, 2, 1], [0, 1, 1]]
+    assert first.crops.tolist() == [[3, 0, 1], [3, 2, 0], [3, 2, 0], [2, 0, 1], [1, 2, 1]]
 
 
-def test_centre_batches() -> None:
-    batches = list(centre_batches(images(), 5, (5, 3)))
+def test_what_is_drawn_depends_on_image_and_epoch_alone() -> None:
+    """Neither the size of a batch, nor the order, nor the size of the set, nor whatever else is drawn."""
+    rest: dict[str, Any] = {"rotate": 20, "brightness": 0.5, "cutout": 3, "area": 0.5}
+
+    def drawn(batch: int, n: int = N, **options: Any) -> dict[tuple[int, int], list[int]]:
+        one = Augmentation(crop=(5, 4), mirror=True, **options)
+        steps = 3 * -(-n // batch)
+        with Feeder(images(n), batch, seed=7, stop_step=steps, shuffle=n == N, augmentation=one) as feeder:
+            return {
+                (b.epoch, int(index)): [int(crop[2]), *(crop[:2] if one.area == 1 else ())]
+                for b in feeder
+                for index, crop in zip(b.index, b.crops.tolist(), strict=True)
+            }
+
+    first = drawn(5)
+    assert len(first) == 3 * N and drawn(7) == first
+    assert drawn(4, 12) == {key: value for key, value in first.items() if key[1] < 12}
+    assert {key: value[:1] for key, value in first.items()} == drawn(5, **rest)
+    epochs = [[first[epoch, index] for index in range(N)] for epoch in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_batches_in_order() -> None:
+    batches = list(batches_in_order(images(), 5))
     assert np.concatenate([b.labels[: b.count] for b in batches]).tolist() == list(range(N))
-    for batch in batches:
-        assert batch.crops.tolist() == [[1, 1, 0]] * 5
+    assert all(not batch.crops.any() and batch.places is None and batch.colours is None for batch in batches)
     assert [(b.count, b.step, b.epoch) for b in batches[-2:]] == [(5, 3, 0), (3, 4, 0)]
-    assert batches[-1].labels[3:].tolist() == [-1, -1]
-    assert next(centre_batches(images(), 5, None)).crops.tolist() == [[0, 0, 0]] * 5
-    assert next(centre_batches(images(height=9, width=7), 1, (4, 4))).crops.tolist() == [[2, 1, 0]]
+    assert batches[-1].labels[3:].tolist() == [-1, -1] and batches[-1].index.tolist() == [20, 21, 22, 20, 20]
 
 
 def test_batches_do_not_share_memory() -> None:
@@ -107,9 +127,7 @@ def test_batches_do_not_share_memory() -> None:
 def test_refused() -> None:
     for batch, crop in ((0, None), (-1, None), (4, (9, 6)), (4, (8, 7)), (4, (0, 1))):
         with pytest.raises(DataError):
-            Feeder(images(), batch, seed=0, stop_step=1, crop=crop, mirror=False, shuffle=False)
-        with pytest.raises(DataError):
-            centre_batches(images(), batch, crop)
+            Feeder(images(), batch, seed=0, stop_step=1, shuffle=False, augmentation=Augmentation(crop=crop))
 
 
 def test_nothing_to_do() -> None:
@@ -121,7 +139,7 @@ def feeders() -> list[threading.Thread]:
 
 
 def test_close_ends_the_thread_at_once() -> None:
-    feeder = Feeder(images(), 2, seed=0, stop_step=10**9, crop=None, mirror=False, shuffle=True)
+    feeder = Feeder(images(), 2, seed=0, stop_step=10**9, shuffle=True)
     next(feeder)
     time.sleep(0.05)
     start = time.perf_counter()
@@ -132,7 +150,7 @@ def test_close_ends_the_thread_at_once() -> None:
 
 
 def test_a_forgotten_feeder_ends_its_thread() -> None:
-    feeder = Feeder(images(), 2, seed=0, stop_step=10**9, crop=None, mirror=False, shuffle=True)
+    feeder = Feeder(images(), 2, seed=0, stop_step=10**9, shuffle=True)
     next(feeder)
     del feeder
     gc.collect()
@@ -147,11 +165,11 @@ def test_only_a_few_batches_are_prepared_ahead(monkeypatch: pytest.MonkeyPatch) 
     gather = convjit.data.feeder._gather
 
     def spy(*arguments: Any) -> Batch:
-        made.append(arguments[-2])
+        made.append(arguments[1].step)
         return gather(*arguments)
 
     monkeypatch.setattr(convjit.data.feeder, "_gather", spy)
-    with Feeder(images(), 2, seed=0, stop_step=100, crop=None, mirror=False, shuffle=True) as feeder:
+    with Feeder(images(), 2, seed=0, stop_step=100, shuffle=True) as feeder:
         time.sleep(0.1)
         assert len(made) == 3
         next(feeder)
@@ -163,12 +181,12 @@ def test_what_goes_wrong_in_the_thread_is_raised_in_its_place(monkeypatch: pytes
     gather = convjit.data.feeder._gather
 
     def broken(*arguments: Any) -> Batch:
-        if arguments[-2] == 3:
+        if arguments[1].step == 3:
             raise OSError("the disk is gone")
         return gather(*arguments)
 
     monkeypatch.setattr(convjit.data.feeder, "_gather", broken)
-    with Feeder(images(), 5, seed=0, stop_step=9, crop=None, mirror=False, shuffle=True) as feeder:
+    with Feeder(images(), 5, seed=0, stop_step=9, shuffle=True) as feeder:
         assert [next(feeder).step for _ in range(3)] == [0, 1, 2]
         with pytest.raises(OSError, match="the disk is gone"):
             next(feeder)

@@ -12,20 +12,21 @@ import pytest
 from image_sets import picture, pictures, write_folder, write_tar
 
 from convjit.data import Dataset, Progress, images, open_dataset, sources
-from convjit.data.source import Source
+from convjit.data.dataset import in_memory
+from convjit.data.layouts import Contents
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the sets that were decoded, in order."""
     calls: list[str] = []
-    load = images.load_images
+    decode = images.decode_all
 
-    def spy(source: Source, progress: Progress | None) -> Dataset:
-        calls.append(source.name)
-        return load(source, progress)
+    def spy(contents: Contents, size: tuple[int, int], progress: Progress | None) -> Dataset | None:
+        calls.append(contents.name)
+        return decode(contents, size, progress)
 
-    monkeypatch.setattr(sources, "load_images", spy)
+    monkeypatch.setattr(sources, "decode_all", spy)
     return calls
 
 
@@ -38,10 +39,13 @@ def test_the_second_open_maps_the_first(tmp_path: Path, cache: Path, decoded: li
     path = write_tar(tmp_path / "x.tar", pictures())
     first, second = open_dataset(path), open_dataset(path)
     assert decoded == ["x"]
-    assert np.array_equal(first.train.pixels, second.train.pixels) and first.fingerprint == second.fingerprint
+    assert (
+        np.array_equal(in_memory(first.train).pixels, in_memory(second.train).pixels)
+        and first.fingerprint == second.fingerprint
+    )
     assert first.classes == second.classes and first.skipped == second.skipped
-    assert type(second.train.pixels) is np.ndarray and not second.train.pixels.flags.writeable
-    assert isinstance(second.train.pixels.base, np.memmap)
+    assert type(in_memory(second.train).pixels) is np.ndarray and not in_memory(second.train).pixels.flags.writeable
+    assert isinstance(in_memory(second.train).pixels.base, np.memmap)
     for folder in (cache, cache / "images", entry(cache)):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not list(cache.rglob("new-*"))

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from original_files import Old, old_pickle, write_batches
 
 from convjit.data import open_dataset, open_place
+from convjit.data.dataset import in_memory
 from convjit.data.original_pickle import StandIn, plain, unpickle_original
 from convjit.data.ranges import Range, join_place, split_place
+from convjit.data.statistics import colour_axes, mean_image
 from convjit.errors import DataError, UsageError
 
 Batches = dict[int, tuple[NDArray[np.uint8], list[int]]]
@@ -30,23 +32,25 @@ def batches(*numbers: int, count: int = 5, shape: tuple[int, ...] = (3, 4, 4)) -
 def test_the_last_batch_is_the_test(tmp_path: Path, protocol: int) -> None:
     made = batches(1, 2, 3)
     found = open_dataset(write_batches(tmp_path / "d", made, protocol=protocol))
-    assert found.classes == ("a", "b", "c") and found.shape == (3, 4, 4) and found.train.parts == (5, 5)
-    assert np.array_equal(found.train.pixels, np.concatenate([made[1][0], made[2][0]]))
-    assert found.train.labels.tolist() == made[1][1] + made[2][1] and np.array_equal(found.test.pixels, made[3][0])
+    assert found.classes == ("a", "b", "c") and found.shape == (3, 4, 4) and in_memory(found.train).parts == (5, 5)
+    assert np.array_equal(in_memory(found.train).pixels, np.concatenate([made[1][0], made[2][0]]))
+    assert found.train.labels.tolist() == made[1][1] + made[2][1]
+    assert np.array_equal(in_memory(found.test).pixels, made[3][0])
     # The mean is the one that the set came with.
-    assert np.allclose(found.mean_image(), np.concatenate([pixels for pixels, _ in made.values()]).mean(0))
+    assert np.allclose(mean_image(found), np.concatenate([pixels for pixels, _ in made.values()]).mean(0))
 
 
 def test_validation_batches_from_1000_on(tmp_path: Path) -> None:
     found = open_dataset(write_batches(tmp_path / "d", batches(0, 1, 1000, 1001)))
-    assert found.train.parts == (5, 5) == found.test.parts
+    assert in_memory(found.train).parts == (5, 5) == in_memory(found.test).parts
 
 
 def test_ranges(tmp_path: Path) -> None:
     made = batches(1, 2, 3, 4)
     folder = write_batches(tmp_path / "d", made)
     found = open_place(f"{folder}#train=2-3,test=1")
-    assert np.array_equal(found.train.pixels[5:], made[3][0]) and np.array_equal(found.test.pixels, made[1][0])
+    assert np.array_equal(in_memory(found.train).pixels[5:], made[3][0])
+    assert np.array_equal(in_memory(found.test).pixels, made[1][0])
     with pytest.raises(DataError, match=r"data_batch_5 is missing; there are 1 to 4"):
         open_place(f"{folder}#train=1-5,test=1")
 
@@ -59,8 +63,8 @@ def test_ranges_of_any_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     whole = from_arrays(pixels[:5], np.array([0, 1, 0, 1, 1]), pixels[5:], np.ones(2, int))
     monkeypatch.setattr(ranges, "_CUT", 2)
     found = ranges.cut(whole, Range(1, 3), Range(4, 4), "x")
-    assert found.fingerprint == whole.fingerprint and found.train.parts == (2, 2, 1)
-    assert np.array_equal(ranges.cut(whole, Range(2, 2), Range(4, 4), "x").train.pixels, pixels[2:4])
+    assert found.fingerprint == whole.fingerprint and in_memory(found.train).parts == (2, 2, 1)
+    assert np.array_equal(in_memory(ranges.cut(whole, Range(2, 2), Range(4, 4), "x").train).pixels, pixels[2:4])
     with pytest.raises(DataError, match="no batch 5; it has the batches 1 to 4"):
         ranges.cut(whole, Range(1, 3), Range(5, 5), "x")
 
@@ -72,8 +76,9 @@ def test_images_of_one_class_after_the_other_are_mixed() -> None:
     pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1)
     labels = np.arange(200) // 20
     found = ranges.cut(from_arrays(pixels, labels, pixels, labels), Range(1, 1), Range(2, 2), "x")
-    assert len(set(found.train.labels[:40].tolist())) > 6 and sorted(found.train.pixels.reshape(-1)) == list(range(200))
-    assert np.array_equal(found.train.pixels.reshape(-1) // 20, found.train.labels)
+    assert len(set(found.train.labels[:40].tolist())) > 6
+    assert sorted(in_memory(found.train).pixels.reshape(-1)) == list(range(200))
+    assert np.array_equal(in_memory(found.train).pixels.reshape(-1) // 20, found.train.labels)
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-2", "1-2-3", "-1", "1-"])
@@ -110,8 +115,8 @@ def test_jpegs_in_parts(tmp_path: Path) -> None:
     from convjit.data.decode import decode
 
     wide = decode(files[1], None)
-    assert np.array_equal(found.train.pixels[1], wide[:, :, 1:9])
-    assert (found.train.pixels[4][0] == found.train.pixels[4][2]).all()
+    assert np.array_equal(in_memory(found.train).pixels[1], wide[:, :, 1:9])
+    assert (in_memory(found.train).pixels[4][0] == in_memory(found.train).pixels[4][2]).all()
 
 
 def test_images_without_use_are_named(tmp_path: Path) -> None:
@@ -126,7 +131,7 @@ def test_colours(tmp_path: Path) -> None:
     vectors = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
     pca = (np.array([[1.0], [2.0], [3.0]]), vectors)
     found = open_dataset(write_batches(tmp_path / "d", batches(1, 2), color_pca=pca))
-    assert found.colour_axes().tolist() == [[0, 1, 0], [2, 0, 0], [0, 0, 3]]
+    assert colour_axes(found).tolist() == [[0, 1, 0], [2, 0, 0], [0, 0, 3]]
 
 
 def test_wrong_files(tmp_path: Path) -> None:

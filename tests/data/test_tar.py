@@ -39,10 +39,10 @@ def write_members(path: Path, *extra: tuple[tarfile.TarInfo, bytes], mode: str =
 
 def refused(path: Path, says: str) -> None:
     before = sorted(path.parent.rglob("*"))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match=says) as caught:
         open_dataset(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     message = str(caught.value)
     assert "\n" not in message and message.startswith(str(path))
     assert [name for name in sorted(path.parent.rglob("*")) if "cache" not in name.parts] == [
@@ -201,7 +201,7 @@ def test_other_archives(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"not a tar" * 1000))
     refused(path, "not a tar archive, or damaged at its start")
     refused(write_tar(tmp_path / "photos.tar", {"photos/a.png": picture(0)}), "holds photos; understood are")
-    refused(write_tar(tmp_path / "nothing.tar", {}), "neither a folder nor a tar")
+    refused(write_tar(tmp_path / "nothing.tar", {}), "neither a folder, a tar")
 
 
 def test_many_empty_members(tmp_path: Path) -> None:

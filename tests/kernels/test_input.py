@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from harness import NdArray, assert_matches, batches, integers, on_every_target, problem
@@ -24,7 +26,24 @@ def arrays(op: Input, images: int, seed: int = 0) -> dict[str, NdArray]:
         "crops": np.stack(crops, axis=1).astype(np.int32),
         "mean": integers((maps.channels, maps.height, maps.width), seed, 100, 150),
     }
-    return found | ({"tints": integers((images, maps.channels), seed, -20, 20)} if op.factor else {})
+    sides = [maps.height, maps.width]
+    corners = rng.integers(-3, sides, (images, 2))
+    drawn: dict[str, NdArray] = {
+        "tints": integers((images, maps.channels), seed, -20, 20),
+        # Eighths and quarters, so that every product is exact; points inside the image and beyond all of its edges.
+        "places": np.concatenate(
+            [
+                rng.integers(-16, 8 * source.height, (images, 1)) / 8,
+                rng.integers(-4, 10, (images, 2)) / 8,
+                rng.integers(-16, 8 * source.width, (images, 1)) / 8,
+                rng.integers(-4, 10, (images, 2)) / 8,
+            ],
+            axis=1,
+        ).astype(np.float32),
+        "colours": (rng.integers(-8, 9, (images, maps.channels, maps.channels + 1)) / 4).astype(np.float32),
+        "cuts": np.concatenate([corners, corners + rng.integers(0, 9, (images, 2))], axis=1).astype(np.int32),
+    }
+    return found | {name: array for name, array in drawn.items() if name in op.names}
 
 
 @on_every_target
@@ -57,3 +76,44 @@ def test_colour_noise(target: Target) -> None:
     op = Input(Maps(3, 20, 20), Maps(3, 18, 18), factor=0.5)
     for images in batches(target):
         assert_matches(problem(op, images, target), arrays(op, images, images))
+
+
+DRAWN = [
+    {"warp": True},
+    {"recolour": True},
+    {"cutout": True},
+    {"warp": True, "recolour": True, "cutout": True, "factor": 0.5},
+    {"recolour": True, "factor": 0.5},
+]
+
+
+@on_every_target
+@pytest.mark.parametrize("options", DRAWN, ids=lambda options: "+".join(options))
+@pytest.mark.parametrize(
+    ("source", "maps"),
+    [
+        (Maps(3, 20, 24), Maps(3, 18, 19)),
+        (Maps(1, 9, 9), Maps(1, 5, 7)),
+        (Maps(3, 40, 70), Maps(3, 37, 67)),
+        (Maps(1, 1, 1), Maps(1, 1, 1)),
+    ],
+    ids=lambda maps: str(maps),
+)
+def test_what_is_drawn(target: Target, source: Maps, maps: Maps, options: dict[str, Any]) -> None:
+    op = Input(source, maps, **options)
+    for images in (1, target.lanes + 1):
+        assert_matches(problem(op, images, target, x=Halo(1, 2, 0, 1)), arrays(op, images, images))
+
+
+def test_a_still_place_is_a_crop() -> None:
+    """The reference by itself: without turn or zoom points are the pixels of the crop; a quarter of a turn is one."""
+    plain, warp = Input(Maps(3, 9, 9), Maps(3, 5, 5)), Input(Maps(3, 9, 9), Maps(3, 5, 5), warp=True)
+    found = arrays(plain, 6)
+    top, left = found["crops"][:, :2].T
+    one, none = np.ones(6), np.zeros(6)
+    still = np.stack([top, one, none, left, none, one], axis=1)
+    assert np.array_equal(warp.run(found | {"places": still})["x"], plain.run(found)["x"])
+    turned = np.stack([top + 4, none, -one, left, one, none], axis=1)
+    unmirrored = found | {"crops": found["crops"] * [1, 1, 0], "mean": np.zeros((3, 5, 5))}
+    expected = np.rot90(plain.run(unmirrored)["x"], -1, (2, 3))
+    assert np.array_equal(warp.run(unmirrored | {"places": turned})["x"], expected)

@@ -16,6 +16,7 @@ import convjit
 from convjit.cfg import parse_net
 from convjit.cli import main
 from convjit.data import Images
+from convjit.data.dataset import in_memory
 from convjit.errors import ConfigError, UsageError
 from convjit.train.evaluate import Run
 from convjit.train.sums import CostSums
@@ -56,10 +57,10 @@ def test_the_parent_alone_is_reported_with_its_children(two: Result) -> None:
         wrong = [(rows(run, layer).argmax(1) != labels).mean() for layer in ("probs", "probsb")]
         found = run.test_costs(tiny_data().test)
         viewed = run.test_costs(tiny_data().test, views=9)
-        views = [
-            -np.log(run._ready("predict").mean_rows(layer, tiny_data().test, 9)[range(60), labels]).mean()  # type: ignore[index]
-            for layer in ("probs", "probsb")
-        ]
+        session = run._ready("predict")
+        places = session.views(9)
+        means = [np.array([*session.mean_rows(layer, tiny_data().test, places)]) for layer in ("probs", "probsb")]
+        views = [-np.log(mean[range(60), labels]).mean() for mean in means]
     assert list(found.means()) == ["logprob"] == list(viewed.means())
     assert found.means()["logprob"][:2] == pytest.approx((sum(losses), sum(wrong)), rel=1e-6)
     assert viewed.means()["logprob"][0] == pytest.approx(sum(views), rel=1e-9)
@@ -91,7 +92,9 @@ def test_precision_and_recall(detector: Result) -> None:
     with convjit.load(detector.run) as run:
         declared = rows(run, "fc3_neuron") >= 0.5
         found = run.test(tiny_data())
-        parts = [run.test_costs(Images(tiny_data().test.pixels[i], labels[i])) for i in (slice(25), slice(25, 60))]
+        parts = [
+            run.test_costs(Images(in_memory(tiny_data().test).pixels[i], labels[i])) for i in (slice(25), slice(25, 60))
+        ]
         whole = run.test_costs(tiny_data().test)
     right = (declared & there).sum(0)
     assert right.all(), "a detector that finds nothing shows nothing"

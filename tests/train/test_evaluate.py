@@ -11,8 +11,10 @@ from PIL import Image
 from tiny_runs import kernels, tiny_data, train_tiny
 
 import convjit
+from convjit.data import Preprocessing
+from convjit.data.dataset import in_memory
 from convjit.errors import DataError, RunError
-from convjit.train.evaluate import fit_image, read_image
+from convjit.train.evaluate import read_image
 from convjit.train.watch import Result
 
 __all__ = ["kernels"]
@@ -36,7 +38,7 @@ def test_a_checkpoint_alone_is_enough(tmp_path: Path, trained: Result) -> None:
 def test_predictions_agree_with_the_test(trained: Result) -> None:
     data = tiny_data()
     with convjit.load(trained.run) as run:
-        rows, counts = run.predict(data.test.pixels), run.confusion(data)
+        rows, counts = run.predict(in_memory(data.test).pixels), run.confusion(data)
     assert rows.shape == (60, 3)
     np.testing.assert_allclose(rows.sum(1), 1, rtol=1e-5)
     wrong = float((rows.argmax(1) != data.test.labels).mean())
@@ -47,7 +49,7 @@ def test_predictions_agree_with_the_test(trained: Result) -> None:
 
 
 def test_a_file_is_predicted_as_its_pixels(tmp_path: Path, trained: Result) -> None:
-    pixels = tiny_data().test.pixels[:40]
+    pixels = in_memory(tiny_data().test).pixels[:40]
     paths = [tmp_path / f"{number}.png" for number in range(40)]
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image[0]).save(path)
@@ -72,9 +74,9 @@ def test_broken_files_do_not_stop_the_others(tmp_path: Path, trained: Result) ->
 
 
 def test_other_data_are_refused(trained: Result) -> None:
-    with pytest.raises(RunError, match="class 2 is 'x'"):
+    with pytest.raises(RunError, match="the data have 'x', they lack 'c'"):
         convjit.test(trained.run, tiny_data(classes=("a", "b", "x")))
-    with pytest.raises(RunError, match="class 3 is 'd', in the run 'none'"):
+    with pytest.raises(RunError, match="the data have 'd'; give data of these classes"):
         convjit.test(trained.run, tiny_data(classes=("a", "b", "c", "d")))
     with pytest.raises(RunError, match="arrays"):
         convjit.test(trained.run)
@@ -86,14 +88,15 @@ def test_other_data_are_refused(trained: Result) -> None:
     ("size", "mode", "shape"),
     [((8, 8), "L", (1, 8, 8)), ((80, 30), "RGB", (1, 8, 8)), ((5, 9), "RGB", (3, 8, 6)), ((1, 1), "L", (3, 4, 4))],
 )
-def test_any_image_is_made_to_fit(tmp_path: Path, size: tuple[int, int], mode: str, shape: tuple[int, ...]) -> None:
+def test_any_image_fits(tmp_path: Path, size: tuple[int, int], mode: str, shape: tuple[int, int, int]) -> None:
     Image.new(mode, size, "white").save(tmp_path / "image.png")
-    found = fit_image(read_image(tmp_path / "image.png"), shape)
+    found = read_image(tmp_path / "image.png", Preprocessing(shape))
     assert found.shape == shape and found.dtype == np.uint8 and found.min() == 255
 
 
-def test_the_centre_is_what_counts() -> None:
-    pixels = np.zeros((1, 10, 30), np.uint8)
-    pixels[:, :, 10:20] = 255
-    assert fit_image(pixels, (1, 10, 10)).min() == 255
-    assert fit_image(np.repeat(np.repeat(pixels, 4, 1), 4, 2), (1, 10, 10))[0, :, 1:-1].min() > 250
+def test_the_centre_is_what_counts(tmp_path: Path) -> None:
+    pixels = np.zeros((10, 30), np.uint8)
+    pixels[:, 10:20] = 255
+    for times, inner in ((1, slice(None)), (4, slice(1, -1))):
+        Image.fromarray(np.repeat(np.repeat(pixels, times, 0), times, 1)).save(tmp_path / "image.png")
+        assert read_image(tmp_path / "image.png", Preprocessing((1, 10, 10)))[0, :, inner].min() > 250

@@ -16,6 +16,8 @@ from tiny_runs import NET, PARAMS, kernels, strip_speed, tiny_data, write_net
 
 import convjit
 from convjit.cfg import parse_net
+from convjit.data.dataset import in_memory
+from convjit.data.statistics import mean_image
 from convjit.errors import RunError
 from convjit.graph import Net
 from convjit.train import original_checkpoint
@@ -158,7 +160,7 @@ def test_a_run_goes_on_from_it(tmp_path: Path, program: str) -> None:
     arrays = weights_of(read_original_checkpoint(path), net())
     with convjit.load(tmp_path / "run") as run:
         rows = np.array(list(run.rows("conv1", data.test)))
-    pixels = data.test.pixels[0, 0, :7, :7] - data.mean_image()[0, :7, :7]
+    pixels = in_memory(data.test).pixels[0, 0, :7, :7] - mean_image(data)[0, :7, :7]
     window = np.pad(pixels, 1)[2:5, 3:6]
     expected = (arrays["conv1.weights"][1, 0] * window).sum() + arrays["conv1.biases"].reshape(-1)[1]
     assert rows[0].reshape(4, 7, 7)[1, 2, 3] == pytest.approx(expected, rel=1e-4)

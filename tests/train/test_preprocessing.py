@@ -12,6 +12,8 @@ import convjit
 from convjit import random
 from convjit.cfg import parse_net
 from convjit.data import Batch, Dataset, Feeder, Images, from_arrays, minibatches
+from convjit.data.dataset import in_memory
+from convjit.data.statistics import colour_axes, mean_image
 from convjit.errors import ConfigError
 from convjit.graph import Recipe
 from convjit.train.initial import initial_weights
@@ -33,8 +35,8 @@ def colours(count: int = 40) -> Dataset:
 
 def test_axes_are_the_principal_ones() -> None:
     data = colours()
-    axes = data.colour_axes()
-    pixels = data.train.pixels.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
+    axes = colour_axes(data)
+    pixels = in_memory(data.train).pixels.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
     assert np.allclose(axes.T @ axes, np.cov(pixels, bias=True), rtol=1e-4)
     gram = axes @ axes.T
     assert np.allclose(gram, np.diag(np.diag(gram)), atol=1e-2 * gram.max()) and (np.diff(np.diag(gram)) > 0).all()
@@ -50,19 +52,20 @@ def test_every_image_gets_its_own_colour() -> None:
         PARAMS.replace("1x8x8", f"3x6x6\ncolourNoise={NOISY}"),
         overrides=["recipe.crop=0"],
     ).net
-    mean, axes = data.mean_image(), data.colour_axes()
+    mean, axes = mean_image(data), colour_axes(data)
     with Session(net, 16, mean, axes=axes, threads=1) as session:
         session.executor("train")
         session.set_arrays(initial_weights(net, 1).items(), increments=False)
-        batch = Batch(data.train.pixels[:16], data.train.labels[:16], np.zeros((16, 3), np.int32), 16, 5, 0)
+        crops = np.zeros((16, 3), np.int32)
+        batch = Batch(in_memory(data.train).pixels[:16], data.train.labels[:16], crops, 16, 5, 4, np.arange(16))
         session.step(batch, seed=7, progress=0, epoch=0)
         tints = session.executor("train").host["tints"][:16]
-        drawn = random.normal(random.derive_key(7, "colour", 5), 48).reshape(16, 3)
+        drawn = random.normals(random.derive_key(7, "colour", 4), np.arange(16), 3)
         assert np.allclose(tints, NOISY * drawn @ axes, rtol=1e-5) and len(np.unique(tints)) == 48
         launch = next(one for one in session.executor("train").program.launches if one.name == "data.input")
         found = launch.op.run({"pixels": batch.pixels, "crops": batch.crops, "mean": mean, "tints": tints})["x"]
         assert np.allclose(found, (batch.pixels - mean + tints[:, :, None, None]) / (1 + NOISY), rtol=1e-6)
-        session.step(Batch(**{**vars(batch), "step": 6}), seed=7, progress=0, epoch=0)
+        session.step(Batch(**{**vars(batch), "epoch": 5}), seed=7, progress=0, epoch=0)
         assert not np.array_equal(session.executor("train").host["tints"][:16], NOISY * drawn @ axes)
         assert "tints" not in session.executor("test").host
 
@@ -99,7 +102,7 @@ def test_minibatches_keep_to_data_batches() -> None:
     assert minibatches(10, 4, (5, 5)) == [(0, 4), (4, 5), (5, 9), (9, 10)]
     pixels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
     images = Images(pixels, np.arange(10, dtype=np.int32), (5, 5))
-    with Feeder(images, 4, seed=0, start_step=2, stop_step=6, crop=None, mirror=False, shuffle=False) as feeder:
+    with Feeder(images, 4, seed=0, start_step=2, stop_step=6, shuffle=False) as feeder:
         assert feeder.steps_per_epoch == 4
         found = [(b.step, b.epoch, b.pixels[: b.count, 0, 0, 0].tolist()) for b in feeder]
     assert found == [(2, 0, [5, 6, 7, 8]), (3, 0, [9]), (4, 1, [0, 1, 2, 3]), (5, 1, [4])]

@@ -22,7 +22,7 @@ def batch() -> Batch:
     pixels = rng.integers(0, 255, (SIZE, 1, 4, 4)).astype(np.uint8)
     pixels[REAL:] = pixels[0]
     labels = np.array([3, 0, 4, 3, -1, -1], np.int32)
-    return Batch(pixels, labels, np.zeros((SIZE, 3), np.int32), REAL, 0, 0)
+    return Batch(pixels, labels, np.zeros((SIZE, 3), np.int32), REAL, 0, 0, np.arange(SIZE))
 
 
 def step(*ends: Layer) -> tuple[dict[str, NDArray[Any]], float]:

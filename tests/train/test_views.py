@@ -12,6 +12,7 @@ from tiny_runs import NET, kernels, tiny_data, train_tiny, write_net
 
 import convjit
 from convjit.data import Images, views
+from convjit.data.dataset import in_memory
 from convjit.errors import UsageError
 from convjit.train.evaluate import Run
 from convjit.train.features import write_features, write_predictions
@@ -47,10 +48,10 @@ def test_views_are_the_mean_of_single_views(trained: Result, count: int) -> None
         cut = []
         for y, x, mirror in session.views(count):
             # The same crop, moved into the centre of the image (the 8x8 image has its crop of 7 at 0, 0).
-            seen = data.test.pixels[:, :, y : y + 7, x : x + 7]
-            moved = np.zeros_like(data.test.pixels)
+            seen = in_memory(data.test).pixels[:, :, y : y + 7, x : x + 7]
+            moved = np.zeros_like(in_memory(data.test).pixels)
             moved[:, :, :7, :7] = seen
-            rows = session.rows("probs", Images(moved, data.test.labels), (0, 0, mirror))
+            rows = session.mean_rows("probs", Images(moved, data.test.labels), [(0, 0, mirror)])
             cut.append(np.array(list(rows), np.float64))
         mean = np.mean(cut, 0)
         found = run.test(data, views=count)
@@ -64,7 +65,7 @@ def test_views_are_the_mean_of_single_views(trained: Result, count: int) -> None
 def test_one_view_is_the_centre(trained: Result) -> None:
     data = tiny_data()
     with convjit.load(trained.run) as run:
-        assert np.array_equal(run.mean_rows(data.test, 1), run.predict(data.test.pixels).astype(float))
+        assert np.array_equal(run.mean_rows(data.test, 1), run.predict(in_memory(data.test).pixels).astype(float))
 
 
 def test_views_in_a_recipe(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_features(trained: Result, tmp_path: Path) -> None:
         about = json.loads(files[2].read_text())
         assert about["num_vis"] == 3 and about["layer"] == "fc3" and about["source_model"] == str(trained.run)
         powers = np.exp(fc3 - fc3.max(1, keepdims=True))
-        assert np.allclose(powers / powers.sum(1, keepdims=True), run.predict(data.test.pixels), atol=1e-6)
+        assert np.allclose(powers / powers.sum(1, keepdims=True), run.predict(in_memory(data.test).pixels), atol=1e-6)
         # The name of a layer means what goes into its neuron.
         before, after = (np.array(list(run.rows(name, data.test))) for name in ("conv1", "conv1_neuron"))
         assert before.min() < 0 and np.array_equal(np.maximum(before, 0), after) and before.shape == (60, 4 * 7 * 7)

@@ -99,7 +99,7 @@ class _Builder:
                 image=recipe.image,
                 classes=recipe.classes,
                 crop=recipe.crop,
-                colour_noise=recipe.colour_noise,
+                changes=recipe.changes,
             )
         )
         return Loaded(net, recipe, tuple(self._warnings))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+import convjit.cli.data
 import convjit.cli.nets
 import convjit.cli.original
 import convjit.cli.use  # noqa: F401 - to import a command is to add it

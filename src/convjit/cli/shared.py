@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convjit.show.console import Bar, Screen
 
 __all__ = [
+    "Commands",
     "batch_option",
     "commands",
     "complain",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-class _Commands(click.Group):
+class Commands(click.Group):
     """A group that suggests the nearest command."""
 
     def resolve_command(
@@ -43,7 +44,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="convjit")
 @click.option("--debug", is_flag=True, help="Show where in the program an error arose.")
 @click.pass_obj

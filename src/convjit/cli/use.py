@@ -78,16 +78,23 @@ def train(
 @click.option("--data", metavar="PATH", help="Images: a folder or an archive.  [default: those of the run]")
 @click.option("--views", type=click.IntRange(1, 10), help="Views of an image: 1, 9 or 10.  [default: the recipe's, 1]")
 @click.option("--test-out", metavar="FILE", help="Write the probabilities to FILE, an .npz.")
+@click.option("--confusion", is_flag=True, help="Show which classes are taken for which.")
 @threads_option
 @json_option
 def test(
-    run: str, data: str | None, views: int | None, test_out: str | None, threads: int | None, as_json: bool
+    run: str,
+    data: str | None,
+    views: int | None,
+    test_out: str | None,
+    confusion: bool,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Test a trained net on the test images of its data, or of others with the same classes.
 
     Of several views (10: corners and centre, mirrored too; 9: a grid of 3x3) the probabilities are averaged.
     """
-    from convjit.show.results import print_json, show_test, test_record
+    from convjit.show.results import print_json, show_confusion, show_test, test_record
     from convjit.show.training import notes_on
     from convjit.train.evaluate import Run
     from convjit.train.features import write_predictions
@@ -100,10 +107,14 @@ def test(
         if test_out is not None:
             write_predictions(loaded, images, Path(test_out), views=views or loaded.recipe.views)
         result = loaded.test(images, views=views)
+        counts = loaded.confusion(images, views=views) if confusion else None
+        classes = loaded.classes
     if as_json:
-        print_json(test_record(run, result))
-    else:
-        show_test(screen, result, loaded.classes)
+        print_json(test_record(run, result, classes, counts))
+        return
+    show_test(screen, result, classes)
+    if counts is not None:
+        show_confusion(screen, classes, counts)
 
 
 @commands.command(short_help="Say what a trained net sees in images.")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from convjit.data.augment import Augmentation
+from convjit.data.batch import Batch, minibatches
 from convjit.data.dataset import Dataset, Images, from_arrays
 from convjit.data.download import cifar10, fetch
-from convjit.data.feeder import Batch, Feeder, centre_batches, minibatches, view_batches, views
+from convjit.data.encoded import Encoded, FileImages
+from convjit.data.feeder import Feeder, batches_in_order, views
+from convjit.data.preprocessing import Preprocessing
 from convjit.data.ranges import Range, join_place, open_place, split_place
 from convjit.data.sample import sample
 from convjit.data.source import Progress
 from convjit.data.sources import open_dataset
 
 __all__ = [
+    "Augmentation",
     "Batch",
     "Dataset",
+    "Encoded",
     "Feeder",
+    "FileImages",
     "Images",
+    "Preprocessing",
     "Progress",
     "Range",
-    "centre_batches",
+    "batches_in_order",
     "cifar10",
     "fetch",
     "from_arrays",
@@ -27,6 +35,5 @@ __all__ = [
     "open_place",
     "sample",
     "split_place",
-    "view_batches",
     "views",
 ]

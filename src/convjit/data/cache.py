@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import settings
-from convjit.data.dataset import Dataset, Images, build
+from convjit.data.dataset import MAX_BYTES, Dataset, Images, build, in_memory
+from convjit.data.layouts import Contents
 from convjit.data.source import Folder, Tar
 from convjit.errors import DataError
 
-__all__ = ["content_key", "load", "private_folder", "store"]
+__all__ = ["archives_key", "content_key", "contents_key", "load", "private_folder", "store"]
 
 # Part of every key: raised when decoding or the files' form changes.
-_VERSION = 1
+_VERSION = 2
 _INDEX_ENTRIES = 200
 _LITTER_AGE = 24 * 3600
 
@@ -46,6 +48,39 @@ def content_key(source: Folder | Tar) -> str | None:
             for entry in source.walk():
                 line = ["/".join(entry.parts), entry.size, entry.stamp, entry.is_folder]
                 digest.update(json.dumps(line).encode())
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def contents_key(contents: Contents, validation: float | None) -> str | None:
+    """A name for a set of image files as it is now; None if it cannot be told.
+
+    `validation` is the share that is set apart where the set has no images to test on.
+    """
+    index = contents.index
+    if index.archives:
+        return archives_key(index.archives, validation)
+    digest = hashlib.sha256(f"convjit files {_VERSION} {validation}".encode())
+    digest.update(json.dumps(contents.classes).encode())
+    for part in (contents.train, contents.test):
+        digest.update(str(None if part is None else len(part)).encode())
+        if part is not None:
+            for array in (part.labels, index.sizes[part.rows], index.stamps[part.rows]):
+                digest.update(array.data)
+            for row in part.rows.tolist():
+                digest.update(os.fsencode(index.name(row)) + b"\0")
+    return digest.hexdigest()
+
+
+def archives_key(paths: Sequence[Path], validation: float | None) -> str | None:
+    """The same for a set in archives, which need not be read for it; None for what is too large for the cache."""
+    digest = hashlib.sha256(f"convjit archives {_VERSION} {validation}".encode())
+    try:
+        if sum(path.stat().st_size for path in paths) > MAX_BYTES:
+            return None
+        for path in paths:
+            digest.update(json.dumps([path.name if len(paths) > 1 else "", _file_digest(path)]).encode())
     except OSError:
         return None
     return digest.hexdigest()
@@ -72,8 +107,9 @@ def store(key: str, dataset: Dataset) -> Dataset | None:
             new = Path(temporary) / key
             new.mkdir(mode=0o700)
             for split, part in (("train", dataset.train), ("test", dataset.test)):
-                np.save(new / f"{split}-pixels.npy", part.pixels)
-                np.save(new / f"{split}-labels.npy", part.labels)
+                images_in = in_memory(part, "the cache")
+                np.save(new / f"{split}-pixels.npy", images_in.pixels)
+                np.save(new / f"{split}-labels.npy", images_in.labels)
             about = {"classes": dataset.classes, "skipped": dataset.skipped, "fingerprint": dataset.fingerprint}
             (new / "about.json").write_text(json.dumps(about), "utf-8")
             # What stands there is damaged, or another process has just made the same.

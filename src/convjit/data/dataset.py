@@ -1,4 +1,4 @@
-"""Images and labels in memory: the one form that every source of data is brought to.
+"""A data set: images and labels in memory, or encoded ones that are decoded when they are needed.
 
 N images, C channels, H x W pixels. Pixels are bytes; a memory map of a file on disk is as good as an array.
 """
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convjit.data.encoded import Encoded
 from convjit.errors import DataError
 
-__all__ = ["MAX_BYTES", "Dataset", "Images", "build", "check_bytes", "from_arrays"]
+__all__ = ["MAX_BYTES", "Dataset", "Images", "build", "check_bytes", "from_arrays", "in_memory"]
 
 # A set is decoded as a whole and read at random, so it has to fit in memory.
 MAX_BYTES = 2 << 30
@@ -64,8 +65,8 @@ class Dataset:
     """
 
     name: str
-    train: Images
-    test: Images
+    train: Images | Encoded
+    test: Images | Encoded
     classes: tuple[str, ...]
     fingerprint: str
     skipped: tuple[str, ...] = ()
@@ -73,52 +74,32 @@ class Dataset:
     colours: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        train, test = self.train.pixels.shape[1:], self.test.pixels.shape[1:]
-        if train != test:
-            raise DataError(f"training images are [C,H,W] = {list(train)}, test images {list(test)}; they must agree")
-        top = int(max(self.train.labels.max(), self.test.labels.max()))
+        both = self.train, self.test
+        shapes = [list(one.pixels.shape[1:]) for one in both if isinstance(one, Images)]
+        if len(shapes) == 2 and shapes[0] != shapes[1]:
+            found = f"training images are [C,H,W] = {shapes[0]}, test images {shapes[1]}"
+            raise DataError(f"{found}; they must agree")
+        top = int(max(one.labels.max(initial=-1) for one in both))
         if top >= len(self.classes):
             raise DataError(
                 f"the highest label is {top}; {len(self.classes)} classes allow 0 to {len(self.classes) - 1}"
             )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        _, channels, height, width = self.train.pixels.shape
-        return channels, height, width
+    def shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of every image; None where they are encoded, and may be of many sizes."""
+        for one in (self.train, self.test):
+            if isinstance(one, Images):
+                _, channels, height, width = one.pixels.shape
+                return channels, height, width
+        return None
 
-    def mean_image(self) -> NDArray[np.float32]:
-        """Mean of the training images, float32 [C,H,W], from exact integer sums; or the one that the set came with."""
-        if self.mean is not None:
-            return self.mean
-        total = np.zeros(self.shape, np.uint64)
-        # 256 bytes of 255 still fit in 16 bits, and narrow sums are fast.
-        for start in range(0, len(self.train), 256):
-            total += self.train.pixels[start : start + 256].sum(axis=0, dtype=np.uint16)
-        return (total / len(self.train)).astype(np.float32)
 
-    def colour_axes(self) -> NDArray[np.float32]:
-        """Principal axes of the training pixels' colours, float32 [C,C], one to a row, the shortest first.
-
-        Each is as long as the standard deviation along it; or those that the set came with.
-        """
-        if self.colours is not None:
-            return self.colours
-        channels = self.shape[0]
-        count, sums, products = 0, np.zeros(channels), np.zeros((channels, channels))
-        for start in range(0, len(self.train), 256):
-            pixels = self.train.pixels[start : start + 256].transpose(1, 0, 2, 3).reshape(channels, -1)
-            wide = pixels.astype(np.float64)
-            count += wide.shape[1]
-            sums += wide.sum(1)
-            products += wide @ wide.T
-        mean = sums / count
-        variances, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-        # A vector's sign is the library's choice; this one is ours, so that every machine draws the same noise.
-        vectors = vectors * np.where(vectors[np.abs(vectors).argmax(0), range(channels)] < 0, -1, 1)
-        axes: NDArray[np.float32] = (np.sqrt(np.maximum(variances, 0))[:, None] * vectors.T).astype(np.float32)
-        return axes
+def in_memory(images: Images | Encoded, what: str = "this") -> Images:
+    """The images, if they are decoded; DataError that says what cannot be done with others."""
+    if not isinstance(images, Images):
+        raise DataError(f"{what} needs images of one size that fit into memory; these are encoded")
+    return images
 
 
 def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:

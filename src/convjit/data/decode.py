@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from convjit.data.stream import shown
 
-__all__ = ["FORMATS", "MAX_FILE", "BrokenImageError", "WrongSizeError", "decode"]
+__all__ = [
+    "FORMATS",
+    "MAX_FILE",
+    "BrokenImageError",
+    "Least",
+    "Picture",
+    "WrongSizeError",
+    "decode",
+    "decode_picture",
+    "quiet",
+]
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 MAX_FILE = 32 << 20
 _MAX_PIXELS = 4096 * 4096
-# A progressive JPEG has about ten scans; one of thousands takes minutes to decode.
+# A JPEG that is decoded at less than its size may have more: a phone's 48 megapixels.
+_MAX_REDUCED = 8192 * 8192
+# A progressive JPEG has about ten scans, each of which goes over all of its pixels; one of thousands takes minutes.
 _MAX_SCANS = 100
+_MAX_SCANNED = 16 * _MAX_PIXELS
 
 _GREY = {"1", "L", "LA", "La"}
 _DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr"}
+
+_SCAN = b"\xff\xda"
 
 # How a camera's note on orientation is undone.
 _ORIENTATION = 0x0112
@@ -47,27 +65,71 @@ class WrongSizeError(Exception):
         self.height, self.width = height, width
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded image, upright, of 8-bit grey or RGB. `height` and `width` are those of the file, upright too; the
+    pixels may be fewer, since a JPEG can be decoded at an eighth to a half of its size.
+    """
+
+    image: Image.Image
+    height: int
+    width: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of pixels, about; Pillow keeps four for a pixel of colour."""
+        return self.image.width * self.image.height * (1 if self.image.mode == "L" else 4)
+
+
+Least = Callable[[int, int], tuple[int, int]]
+"""From an image's height and width to those that its pixels are needed for."""
+
+
 def decode(data: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Pixels uint8 [C,H,W], upright, C = 1 for grey images and 3 for all others; transparency is dropped.
 
     `size` is (H, W) of the set, None while unknown. Raises BrokenImageError and WrongSizeError, nothing else.
     """
+    pixels = np.asarray(_decode(data, size, None).image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def decode_picture(data: bytes, least: Least) -> Picture:
+    """The image in a file, with no fewer pixels than `least` asks for, or all. BrokenImageError if it is none."""
+    return _decode(data, None, least)
+
+
+def quiet() -> None:
+    """From now on Pillow's own warnings are not shown: they tell of what is checked here, or harmless damage."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _decode(data: bytes, size: tuple[int, int] | None, least: Least | None) -> Picture:
     if len(data) > MAX_FILE:
         raise BrokenImageError(f"{len(data):,} bytes; allowed are {MAX_FILE:,}")
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise BrokenImageError(f"more than {_MAX_SCANS} scans")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        file = io.BytesIO(data)
+        with Image.open(file, formats=FORMATS) as image:
             turn = _turn(image)
             width, height = image.size if turn < 5 else image.size[::-1]
-            if width * height > _MAX_PIXELS:
-                raise BrokenImageError(f"{width}x{height} pixels; allowed are {_MAX_PIXELS:,} in all")
+            scans = _scans(image, data, file.tell())
+            # One of several scans is kept whole while it is decoded, however small it comes out.
+            most = _MAX_REDUCED if least and image.format == "JPEG" and scans == 1 else _MAX_PIXELS
+            if width * height > most:
+                raise BrokenImageError(f"{width}x{height} pixels; allowed are {most:,} in all")
+            if scans > _MAX_SCANS or width * height * scans > max(_MAX_SCANNED, most):
+                raise BrokenImageError(f"more than {_MAX_SCANS} scans, or too many of {width}x{height} pixels")
             if size is not None and (height, width) != size:
                 raise WrongSizeError(height, width)
+            if least is not None:
+                needed = least(height, width)
+                image.draft(None, needed if turn >= 5 else needed[::-1])
+                if image.width * image.height > _MAX_PIXELS:
+                    raise BrokenImageError(f"{width}x{height} pixels, of which more are needed than {_MAX_PIXELS:,}")
             plain = _plain(image)
             if turn in _TURNS:
                 plain = plain.transpose(_TURNS[turn])
-            pixels = np.asarray(plain)
+            plain.load()
     except (BrokenImageError, WrongSizeError):
         raise
     except UnidentifiedImageError:
@@ -75,7 +137,7 @@ def decode(data: bytes, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     except Exception as error:
         # Damaged files make Pillow raise almost any kind of exception.
         raise BrokenImageError(shown(error) or type(error).__name__) from None
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return Picture(plain, height, width)
 
 
 def _turn(image: Image.Image) -> int:
@@ -89,6 +151,18 @@ def _turn(image: Image.Image) -> int:
     return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
 
+def _scans(image: Image.Image, data: bytes, end: int) -> int:
+    """How many times an image's pixels are gone over; `end` is that of its header, which for a JPEG is a scan's."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return 1
+    # Nearly all have one scan, of all colours; looking for others takes a tenth of a millisecond.
+    colours = image.layers
+    start = end - 8 - 2 * colours
+    if "progressive" not in image.info and data[start : start + 2] == _SCAN and data[start + 4] == colours:
+        return 1
+    return data.count(_SCAN)
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """The image as 8-bit grey or RGB."""
     if image.mode in ("L", "RGB"):
@@ -96,8 +170,9 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in _GREY:
         return image.convert("L")
     if image.mode in _DEEP:
-        deep = np.asarray(image)
-        return Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
+        # 16 bits, whatever room they have; the upper 8 of them, without another wide copy.
+        upper = np.empty((image.height, image.width), np.uint8)
+        return Image.fromarray(np.right_shift(np.asarray(image), 8, out=upper, casting="unsafe"))
     if image.mode in _COLOUR:
         return image.convert("RGB")
     raise BrokenImageError(f"pixels of kind {image.mode}; allowed are grey and colour of 8 or 16 bits")

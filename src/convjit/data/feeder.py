@@ -1,7 +1,7 @@
 """Minibatches, prepared in a thread while the step before is computed.
 
-B images to a batch. Everything is a function of (seed, purpose, epoch or step), so a feeder that starts at any step
-hands out what one that ran there would have.
+B images to a batch. Everything is a function of (seed, epoch, image), so a feeder that starts at any step hands out
+what one that ran there would have.
 """
 
 from __future__ import annotations
@@ -9,66 +9,56 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit import random
+from convjit.data.augment import Augmentation, draw
+from convjit.data.batch import Batch, Choice, augmented, chosen, in_order, minibatches
 from convjit.data.dataset import Images
+from convjit.data.decoder import Decoder
+from convjit.data.encoded import Encoded
+from convjit.data.preprocessing import Preprocessing
 from convjit.errors import DataError, UsageError
 
-__all__ = ["Batch", "Feeder", "centre_batches", "minibatches", "view_batches", "views"]
+__all__ = ["Feeder", "batches_in_order", "views"]
 
 _AHEAD = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """One minibatch of whole images; the crop is cut where they are used.
-
-    `crops` holds (y, x, mirror) of each image: the crop's upper left corner and 1 if it is to be mirrored. The first
-    `count` images are real; the rest repeat the batch's first one, with label -1.
-    """
-
-    pixels: NDArray[np.uint8]  # [B,C,H,W]
-    labels: NDArray[np.int32]  # [B]
-    crops: NDArray[np.int32]  # [B,3]
-    count: int
-    step: int
-    epoch: int
+_WHOLE = Augmentation()
 
 
 class Feeder:
     """Iterator over the batches of steps `start_step` .. `stop_step - 1`.
 
-    `crop` is (h, w) for random crops of that size, None for whole images; `mirror` flips every second image on average;
-    `shuffle` draws a new order for every epoch; without it batches hold consecutive images of one part of
-    `images.parts`. The last batch of an epoch or part may be short. What goes wrong in the thread is raised by `next`.
-    Close it, or use it in a `with` statement. Raises DataError for a crop larger than the images or an empty batch.
+    `augmentation` says what is drawn for each image; `shuffle` draws a new order for every epoch; without it batches
+    hold consecutive images of one part of `images.parts`. The last batch of an epoch or part may be short. Encoded
+    images need a `preprocessing`. What goes wrong in the thread is raised by `next`. Close it, or use it in a `with`
+    statement. Raises DataError for a crop larger than the images or an empty batch.
     """
 
     def __init__(
         self,
-        images: Images,
+        images: Images | Encoded,
         batch: int,
         *,
         seed: int,
         start_step: int = 0,
         stop_step: int,
-        crop: tuple[int, int] | None,
-        mirror: bool,
         shuffle: bool,
+        augmentation: Augmentation = _WHOLE,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
-        _check(images, batch, crop)
-        self.steps_per_epoch = len(minibatches(len(images), batch, () if shuffle else images.parts))
+        _check(images, batch, augmentation.crop)
+        parts = images.parts if isinstance(images, Images) and not shuffle else ()
+        self.steps_per_epoch = len(minibatches(len(images), batch, parts))
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
         self._done = False
-        batches = _batches(images, batch, seed, start_step, stop_step, crop, mirror, shuffle)
+        choices = in_order(len(images), batch, parts, seed=seed, start=start_step, stop=stop_step, shuffle=shuffle)
+        batches = _prepared(images, choices, preprocessing, augmentation, seed, self._stop)
         self._thread = threading.Thread(
             target=_run, args=(batches, self._queue, self._stop), name="convjit-feeder", daemon=True
         )
@@ -103,22 +93,13 @@ class Feeder:
         self.close()
 
 
-def centre_batches(images: Images, batch: int, crop: tuple[int, int] | None) -> Iterator[Batch]:
-    """All images once, in order, with the crop (h, w) in the middle: at ((H-h)//2, (W-w)//2), never mirrored."""
-    _, _, height, width = images.pixels.shape
-    h, w = crop or (height, width)
-    return view_batches(images, batch, crop, ((height - h) // 2, (width - w) // 2, 0))
-
-
-def view_batches(
-    images: Images, batch: int, crop: tuple[int, int] | None, view: tuple[int, int, int]
-) -> Iterator[Batch]:
-    """All images once, in order, each with the crop (h, w) at the same place: `view` is (y, x, mirror)."""
-    _check(images, batch, crop)
-    crops = np.tile(np.array(view, np.int32), (batch, 1))
+def batches_in_order(
+    images: Images | Encoded, batch: int, preprocessing: Preprocessing | None = None
+) -> Generator[Batch, None, None]:
+    """All images once, in order, as a whole: the middle of those that are encoded."""
     order = np.arange(len(images))
-    parts = enumerate(minibatches(len(images), batch))
-    return (_gather(images, order[start:end], batch, crops.copy(), step, 0) for step, (start, end) in parts)
+    choices = (chosen(order[s:e], batch, step, 0) for step, (s, e) in enumerate(minibatches(len(images), batch)))
+    return _prepared(images, choices, preprocessing)
 
 
 def views(count: int, image: tuple[int, int], crop: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
@@ -140,67 +121,64 @@ def views(count: int, image: tuple[int, int], crop: tuple[int, int]) -> tuple[tu
     raise UsageError(f"{count} views: there are 1, 9 and 10")
 
 
-def minibatches(images: int, batch: int, parts: Sequence[int] = ()) -> list[tuple[int, int]]:
-    """(first, end) of every minibatch of an epoch: consecutive images, none of two parts."""
-    found, start = [], 0
-    for size in parts or (images,):
-        found += [(first, min(first + batch, start + size)) for first in range(start, start + size, batch)]
-        start += size
-    return found
+def _size(images: Images | Encoded, preprocessing: Preprocessing | None) -> tuple[int, int]:
+    """(H, W) of every image, as batches hold them."""
+    if isinstance(images, Images):
+        return images.pixels.shape[2], images.pixels.shape[3]
+    if preprocessing is None:
+        raise UsageError("images of many sizes need a preprocessing that says how they come to one")
+    return preprocessing.size
 
 
-def _check(images: Images, batch: int, crop: tuple[int, int] | None) -> None:
-    _, _, height, width = images.pixels.shape
+def _check(images: Images | Encoded, batch: int, crop: tuple[int, int] | None) -> None:
     if batch < 1:
         raise DataError(f"a minibatch of {batch} images; it needs at least 1")
-    if crop is not None and not (1 <= crop[0] <= height and 1 <= crop[1] <= width):
+    if crop is None:
+        return
+    height, width = images.pixels.shape[2:] if isinstance(images, Images) else crop
+    if not (1 <= crop[0] <= height and 1 <= crop[1] <= width):
         raise DataError(f"a crop of {crop[0]}x{crop[1]} from images of {height}x{width} (H x W); it must fit in them")
 
 
-def _batches(
-    images: Images,
-    batch: int,
-    seed: int,
-    start: int,
-    stop: int,
-    crop: tuple[int, int] | None,
-    mirror: bool,
-    shuffle: bool,
-) -> Iterator[Batch]:
-    parts = minibatches(len(images), batch, () if shuffle else images.parts)
-    order, order_epoch = np.arange(len(images)), -1
-    for step in range(start, stop):
-        epoch, position = divmod(step, len(parts))
-        if shuffle and epoch != order_epoch:
-            order = random.permutation(random.derive_key(seed, "shuffle", epoch), len(images))
-            order_epoch = epoch
-        crops = _draw_crops(images, batch, random.derive_key(seed, "crop", step), crop, mirror)
-        yield _gather(images, order[slice(*parts[position])], batch, crops, step, epoch)
+def _prepared(
+    images: Images | Encoded,
+    choices: Iterator[Choice],
+    preprocessing: Preprocessing | None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> Generator[Batch, None, None]:
+    """The batches of these choices; without an augmentation images as a whole."""
+    if isinstance(images, Images):
+        for choice in choices:
+            yield _gather(images, choice, augmentation, seed)
+        return
+    _size(images, preprocessing)
+    assert preprocessing is not None
+    decoder = Decoder(images, preprocessing, augmentation, seed, stop, keep=augmentation is not None)
+    try:
+        yield from decoder.batches(choices)
+    finally:
+        decoder.close()
 
 
-def _draw_crops(
-    images: Images, batch: int, key: tuple[int, int], crop: tuple[int, int] | None, mirror: bool
-) -> NDArray[np.int32]:
-    _, _, height, width = images.pixels.shape
-    h, w = crop or (height, width)
-    # Three numbers to an image, whether used or not: turning mirroring on does not move the crops.
-    choices = np.array([height - h + 1, width - w + 1, 2 if mirror else 1])
-    drawn: NDArray[np.int32] = (random.uniform(key, 3 * batch).reshape(batch, 3) * choices).astype(np.int32)
-    return drawn
+def _gather(images: Images, choice: Choice, augmentation: Augmentation | None, seed: int) -> Batch:
+    labels = images.labels[choice.index]
+    labels[choice.count :] = -1
+    pixels: NDArray[np.uint8] = images.pixels.take(choice.index, axis=0)
+    crops = np.zeros((len(pixels), 3), np.int32)
+    batch = Batch(pixels, labels, crops, choice.count, choice.step, choice.epoch, choice.index)
+    if augmentation is None:
+        return batch
+    size = pixels.shape[2], pixels.shape[3]
+    crop = augmentation.crop or size
+    draws = draw(augmentation, seed, choice.epoch, choice.index)
+    return augmented(batch, draws, draws.regions(size, crop), crop)
 
 
-def _gather(
-    images: Images, chosen: NDArray[np.int64], batch: int, crops: NDArray[np.int32], step: int, epoch: int
-) -> Batch:
-    count = len(chosen)
-    # Real pixels as padding: whatever a net does with them, it meets nothing that it could not meet anyway.
-    index = np.concatenate([chosen, np.repeat(chosen[:1], batch - count)])
-    labels = images.labels[index]
-    labels[count:] = -1
-    return Batch(images.pixels.take(index, axis=0), labels, crops, count, step, epoch)
-
-
-def _run(batches: Iterator[Batch], out: queue.Queue[Batch | BaseException | None], stop: threading.Event) -> None:
+def _run(
+    batches: Generator[Batch, None, None], out: queue.Queue[Batch | BaseException | None], stop: threading.Event
+) -> None:
     """The thread: the batches, then the exception that ended them or None."""
 
     def put(item: Batch | BaseException | None) -> bool:
@@ -219,3 +197,5 @@ def _run(batches: Iterator[Batch], out: queue.Queue[Batch | BaseException | None
         put(None)
     except BaseException as error:
         put(error)
+    finally:
+        batches.close()

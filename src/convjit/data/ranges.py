@@ -3,6 +3,8 @@
 A place may be written PATH#train=1-4,test=5: the batches of PATH that train and test. Sets that know no numbers count
 as batches of 10,000 images: those of the training images from 1 on, then those of the test images. Where these lie
 class by class, as in image folders, they are first brought into a mixed order, always the same one.
+
+PATH#validation=0.2 sets apart a fifth of a set that has no images to test on.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from convjit import random
-from convjit.data.dataset import Dataset, Images, build
+from convjit.data.dataset import Dataset, Images, build, in_memory
 from convjit.data.original import is_original, read_original
 from convjit.data.source import Progress
 from convjit.data.sources import open_dataset
+from convjit.data.split import VALIDATION
 from convjit.data.stream import shown
 from convjit.errors import DataError, UsageError
 
@@ -67,12 +70,30 @@ def join_place(path: str, train: Range, test: Range) -> str:
     return f"{path}#train={train},test={test}"
 
 
-def open_place(place: str | os.PathLike[str], *, progress: Progress | None = None) -> Dataset:
-    """The data set of a path, or of the batches of one."""
+def open_place(
+    place: str | os.PathLike[str],
+    *,
+    whole: bool = False,
+    image: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The data set of a path, or of the batches of one.
+
+    `whole` is to test on all images of a set that has none to test on; `image` is as in `open_dataset`.
+    """
     path, train, test = split_place(os.fspath(place))
     if train is None or test is None:
-        return open_dataset(path, progress=progress)
+        path, _, share = path.partition("#validation=")
+        validation = _share(share) if share else None if whole else VALIDATION
+        return open_dataset(path, validation=validation, image=image, progress=progress)
     return open_ranges(path, train, test, progress=progress)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"#validation={shown(text)}: write a share between 0 and 1, such as 0.1") from None
 
 
 def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | None = None) -> Dataset:
@@ -86,7 +107,7 @@ def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | No
 
 def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
     """A set by ranges of its batches."""
-    train_images, test_images = _mixed(dataset.train), _mixed(dataset.test)
+    train_images, test_images = (_mixed(in_memory(one, "a range of batches")) for one in (dataset.train, dataset.test))
     batches = dict(enumerate((*_pieces(train_images), *_pieces(test_images)), 1))
     chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
     return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)

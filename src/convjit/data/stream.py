@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 from convjit.errors import DataError
 
-__all__ = ["GZIP", "Limited", "compression", "gunzip", "shown"]
+__all__ = ["GZIP", "Limited", "check_growth", "compression", "gunzip", "shown"]
 
 GZIP = b"\x1f\x8b"
 _MAGIC = {GZIP: "gz", b"\xfd7zXZ\0": "xz", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zst"}
@@ -44,7 +44,7 @@ class Limited:
             self._inner = bz2.BZ2File(raw)
         elif packing == "xz":
             self._inner = _Xz(raw)
-        self._total = min(max(_FLOOR, _RATIO * size), _CEILING)
+        self._size = size
         self._granted = self._count = 0
 
     def allow(self, size: int) -> None:
@@ -60,11 +60,7 @@ class Limited:
         except _DAMAGE as error:
             raise DataError(f"{self._where}: damaged or cut short ({shown(error)}); fetch it again") from None
         self._count += len(data)
-        if self._count > self._total:
-            raise DataError(
-                f"{self._where}: unpacks to more than {self._total >> 20} MB; allowed is {_RATIO} times its size, "
-                f"at most {_CEILING >> 30} GB: unpack it yourself if you trust it"
-            )
+        check_growth(self._where, self._size, self._count)
         if self._count > self._granted:
             raise DataError(
                 f"{self._where}: a header in this archive is longer than any real one; it is damaged or hostile"
@@ -101,6 +97,17 @@ class _Xz:
     @staticmethod
     def _fresh() -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+
+def check_growth(where: str, size: int, count: int) -> None:
+    """DataError if `count` unpacked bytes are more than an honest archive of `size` bytes holds."""
+    # What is larger than half the ceiling itself holds something that hardly shrinks.
+    allowed = min(max(_FLOOR, _RATIO * size), max(_CEILING, 2 * size))
+    if count > allowed:
+        raise DataError(
+            f"{where}: unpacks to more than {allowed >> 20} MB; allowed is {_RATIO} times its size, "
+            f"at most {_CEILING >> 30} GB: unpack it yourself if you trust it"
+        )
 
 
 def compression(start: bytes) -> str | None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from convjit.errors import UsageError, near
 from convjit.graph.net import Net, Node
-from convjit.layers import Data, Learned, Target
+from convjit.layers import Changes, Data, Learned, Target
 from convjit.layers.data import LABELS
 from convjit.ops.base import Maps, Op, Operand, PerImage
 from convjit.ops.constraint import Constrain
@@ -25,7 +25,7 @@ __all__ = ["HOST_ARRAYS", "Mode", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
 
-HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "targets")
+HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours", "cuts", "targets")
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
@@ -163,7 +163,7 @@ class _Step:
         self.training = lowering.mode in ("train", "gradients")
         self.source = lowering.net.image
         self.seen, self.classes = lowering.net.input, lowering.net.classes
-        self.colour_noise = lowering.net.colour_noise if self.training else 0.0
+        self.changes = lowering.net.changes if self.training else Changes()
         self.shape = node.output
         self.views: Sequence[Maps] = node.views
         self._lowering, self._node, self._name = lowering, node, node.layer.name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from convjit.errors import ConfigError, UsageError, near
-from convjit.layers import Cost, Data, Inner, Layer, Learned, Logreg, NeuronLayer, Softmax, WeightLayer
+from convjit.layers import Changes, Cost, Data, Inner, Layer, Learned, Logreg, NeuronLayer, Softmax, WeightLayer
 from convjit.layers.data import LABELS
 from convjit.layers.values import shown
 from convjit.ops.base import Maps
@@ -19,6 +19,8 @@ __all__ = ["Net", "Node"]
 _MOST_FEATURES = 2**28
 _MOST_SIDE = 2**16
 _MOST_WEIGHTS = 2**31
+
+NO_CHANGES = Changes()
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Net:
         )
 
     `image` is (C, H, W) of the stored images; `crop` the (h, w) that the net sees of them, (0, 0) for all. `classes` is
-    that of the data, 0 if unknown; `colour_noise` as in `Recipe`. ConfigError names the layer and option at fault.
+    that of the data, 0 if unknown; `changes` is what is done to training images at random, as a recipe says it.
+    ConfigError names the layer and option at fault.
 
     written     the layers as they were given, with what was left to their inputs filled in
     nodes       the layers of the graph by name, in order: a `neuron=` has become a layer <layer>_neuron behind its own,
@@ -65,10 +68,10 @@ class Net:
         image: Sequence[int],
         classes: int = 0,
         crop: Sequence[int] = (0, 0),
-        colour_noise: float = 0.0,
+        changes: Changes = NO_CHANGES,
     ) -> None:
         self.image = _image(image)
-        self.colour_noise = colour_noise
+        self.changes = changes
         self.input = _cropped(self.image, crop)
         self.classes = classes
         self.nodes: dict[str, Node] = {}
@@ -129,7 +132,7 @@ class Net:
         return f"<Net of {len(self.nodes)} layers, {self.parameters} parameters, for {self.input} images>"
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.written, self.image, self.input, self.classes, self.colour_noise)
+        return (self.written, self.image, self.input, self.classes, self.changes)
 
     def _add(self, layer: Layer, all_layers: Sequence[Layer]) -> Layer:
         """Append a layer and its neuron; return it as it is to be written."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from convjit.errors import ConfigError
+from convjit.layers.base import Changes
 from convjit.layers.given import Given
 from convjit.layers.options import Option, choice, flag, integer, normalise, number, options_of, sides, text
 from convjit.layers.values import number_text, shown
@@ -21,7 +22,17 @@ class Recipe:
     (h, w) that the net sees, (0, 0) for all. Cropping is random while training, as is mirroring if asked for. `mean` is
     what is taken off the pixels: "image", the mean image of the training set, or "none"; `scalar_mean`, if not below 0,
     is a number taken off instead. `colour_noise` c adds c * normal noise along the principal axes of the colours to
-    every training image, and divides by 1 + c. `order` is "shuffled", or "batches" as in cuda-convnet: data batches in
+    every training image, and divides by 1 + c. What else may be done to training images at random:
+
+    crop_area                          at least this share of an image, up to all of it, is scaled to the crop, with
+    crop_ratio                         sides of up to this ratio either way; 1 takes crops of whole pixels instead
+    rotate                             turned by up to so many degrees, either way
+    zoom                               made smaller or larger, by up to 1 + zoom
+    brightness, contrast, saturation   times 1 - b to 1 + b: pixels, their distances from the mean grey, and those of
+                                       the colours from their own grey
+    cutout                             a square of so many pixels is made mean
+
+    `order` is "shuffled", or "batches" as in cuda-convnet: data batches in
     their order, minibatches of consecutive images of one data batch, and rates that change with the data batch.
     `average` divides gradients by the "actual" number of a minibatch's images, or by the "configured" one, so that the
     last, short one of a data batch has a smaller step. `views` of an image are seen by tests: 1, 9 or 10.
@@ -37,6 +48,14 @@ class Recipe:
     mean: str = choice("mean", ("image", "none"), default="image", file="params")
     scalar_mean: float = number("scalarMean", default=-1.0, least=-1, most=255, file="params")
     colour_noise: float = number("colourNoise", default=0.0, least=0, most=1000, file="params")
+    crop_area: float = number("cropArea", default=1.0, least=0.01, most=1, file="params")
+    crop_ratio: float = number("cropRatio", default=4 / 3, least=1, most=10, file="params")
+    rotate: float = number("rotate", default=0.0, least=0, most=180, file="params")
+    zoom: float = number("zoom", default=0.0, least=0, most=4, file="params")
+    brightness: float = number("brightness", default=0.0, least=0, most=1, file="params")
+    contrast: float = number("contrast", default=0.0, least=0, most=1, file="params")
+    saturation: float = number("saturation", default=0.0, least=0, most=1, file="params")
+    cutout: int = integer("cutout", default=0, least=0, most=2**16, file="params")
     order: str = choice("order", ("shuffled", "batches"), default="shuffled", file="params")
     average: str = choice("average", ("actual", "configured"), default="actual", file="params")
     views: int = integer("views", default=1, least=1, most=10, file="params")
@@ -64,6 +83,16 @@ class Recipe:
     def taken_off(self) -> str:
         """What is taken off the pixels, in a word: image, none, or the number."""
         return self.mean if self.scalar_mean < 0 else number_text(self.scalar_mean)
+
+    @property
+    def changes(self) -> Changes:
+        """What a program has to know of what is done to training images."""
+        return Changes(
+            self.colour_noise,
+            warp=self.crop_area < 1 or self.rotate > 0 or self.zoom > 0,
+            recolour=max(self.brightness, self.contrast, self.saturation) > 0,
+            cutout=self.cutout > 0,
+        )
 
     @classmethod
     def options(cls) -> dict[str, Option]:

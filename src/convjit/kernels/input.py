@@ -1,138 +1,143 @@
-"""Input: uint8 images in rows to lanes of float32, cropped, mirrored, the mean taken off.
+"""Input: uint8 images in rows to lanes of float32: cropped or sampled, recoloured, mirrored, the mean taken off.
 
-In two steps, for some rows at a time. First the rows of every image are copied into scratch, the mirrored ones
-backwards; images may lie at distances that share a set of the first-level cache, so each row is read in one go. Then V
-rows of 16 bytes become 16 vectors of V pixels: each of log2(V) rounds interleaves the bytes of registers i and i + V/2.
-One Zen 4 core: 0.45 cycles a byte for 32 x 32 images in cache, against 2.1 for gathering byte by byte.
+Pixels come from `input_rows`, 16 of a row at a time, or with a warp from `input_warp`, one by one; what is done to
+their values is the same for both, and done before they are stored for the first time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from convjit.codegen.kernel import Kernel
-from convjit.codegen.values import Index, Pointer, Value
+from convjit.codegen.values import Index, Value
 from convjit.kernels.base import Problem, generator
+from convjit.kernels.input_rows import WIDTH, copy, copy_backwards, transposed
+from convjit.kernels.input_warp import Sampler
 from convjit.kernels.sweep import share, shares
 from convjit.ops.input import Input
 
-WIDTH = 16
-"""Bytes handled at once."""
 PIXELS = 1024
 """Pixels of an image that one task works on, about, so that the copies stay in the first-level cache."""
 
 
 @generator(Input)
 def input_forward(k: Kernel, problem: Problem) -> int:
-    """Task: some rows of one channel of a block."""
+    """Task: some rows of a block, of one channel; of all where their colours are mixed, or share a place."""
     op = problem.op
     assert isinstance(op, Input)
-    source, maps = op.source, op.maps
-    pixels, crops, mean = k.bytes("pixels"), k.integers("crops"), k.scalars("mean")
-    x = problem.view(k, "x")
-    most = max(1, PIXELS // maps.width)
+    together = op.warp or op.recolour
+    channels, height = op.maps.channels, op.maps.height
+    groups, width = (1, op.maps.width * channels) if together else (channels, op.maps.width)
+    most = max(1, PIXELS // width)
+    parts = shares(height, most)
+    block, group, part = k.split(k.task, problem.blocks, groups, parts)
+    first, end = share(k, part, height, most)
+    chosen = [k.index(c) for c in range(channels)] if together else [group]
+    finish = _Finish(k, problem, block, chosen)
+    if op.warp:
+        sampler = Sampler(k, op, [finish.image(lane) for lane in range(k.lanes)], finish.flipped)
+        with k.loop(first, end, name="row") as y, k.loop(0, op.maps.width, name="pixel") as column:
+            finish.store(y, column, sampler.pixel(y, column))
+    else:
+        _from_rows(k, op, finish, first, end, min(most, height))
+    return problem.blocks * groups * parts
+
+
+def _from_rows(k: Kernel, op: Input, finish: _Finish, first: Index, end: Index, most: int) -> None:
+    """Whole pixels of up to `most` rows."""
+    source, maps, pixels = op.source, op.maps, k.bytes("pixels")
     pitch = -(-maps.width // WIDTH) * WIDTH
-    copies = k.scratch_of_bytes(min(most, maps.height) * k.lanes * pitch)
-    parts = shares(maps.height, most)
-    block, channel, part = k.split(k.task, problem.blocks, maps.channels, parts)
-    first, end = share(k, part, maps.height, most)
-
-    def crop(lane: Index) -> tuple[Value, list[Value]]:
-        # Lanes beyond the last image read that one, so that their numbers are finite whatever the host has left there.
-        image = k.minimum(block * k.lanes + lane, problem.batch - 1)
-        return image, [k.to_index(crops.load(image * 3 + i)) for i in range(3)]
-
-    flipped = k.pack([k.to_word(crop(lane)[1][2]) for lane in range(k.lanes)]) > 0
+    room = most * k.lanes * pitch
+    copies = k.scratch_of_bytes(len(finish.channels) * room)
     with k.loop(0, k.lanes, name="lane") as lane:
-        image, (top, left, mirror) = crop(lane)
-        start = pixels + (((image * source.channels + channel) * source.height + top) * source.width + left)
-        with k.loop(first, end, name="row") as y:
-            line, copy = start + y * source.width, copies + ((y - first) * k.lanes + lane) * pitch
-            with k.when(mirror > 0):
-                _copy_backwards(k, line, copy, maps.width)
-            with k.when(mirror < 1):
-                _copy(k, line, copy, maps.width)
-    # Read once: the offsets of the V images, for this channel.
-    tint = _tints(k, problem.batch, maps.channels, block, channel) if op.factor else None
+        top, left, mirror = finish.crop(lane)
+        for number, channel in enumerate(finish.channels):
+            plane = (finish.image(lane) * source.channels + channel) * source.height
+            start = pixels + ((plane + top) * source.width + left)
+            with k.loop(first, end, name="row") as y:
+                line = start + y * source.width
+                to = copies + (((y - first) * k.lanes + lane) * pitch + number * room)
+                with k.when(mirror > 0):
+                    copy_backwards(k, line, to, maps.width)
+                with k.when(mirror < 1):
+                    copy(k, line, to, maps.width)
     with k.loop(first, end, name="row") as y:
-        line_mean = mean + (channel * maps.height + y) * maps.width
-        place = x.index(block, channel, y)
+        rows = [copies + ((y - first) * (k.lanes * pitch) + n * room) for n in range(len(finish.channels))]
 
-        def store(column: Index, values: Value) -> None:
-            there = k.broadcast(line_mean.load(column))
-            back = k.broadcast(line_mean.load(maps.width - 1 - column))
-            plain = k.byte_to_float(values) - k.select(flipped, back, there)
-            x.store(plain if tint is None else (plain + tint) * op.factor, place + column)
+        def store(column: Index, count: int) -> None:
+            taken = [transposed(k, row + column, pitch)[:count] for row in rows]
+            for i, values in enumerate(zip(*taken, strict=True)):
+                finish.store(y, column + i, [k.byte_to_float(value) for value in values])
 
-        rows = copies + (y - first) * (k.lanes * pitch)
         whole = maps.width // WIDTH * WIDTH
         if whole:
             with k.loop(0, whole, WIDTH, name="pixels") as column:
-                for i, values in enumerate(_transposed(k, rows + column, pitch)):
-                    store(column + i, values)
+                store(column, WIDTH)
         if whole < maps.width:
-            for i, values in enumerate(_transposed(k, rows + whole, pitch)[: maps.width - whole]):
-                store(whole + i, values)
-    return problem.blocks * maps.channels * parts
+            store(whole, maps.width - whole)
 
 
-def _tints(k: Kernel, batch: int, channels: int, block: Value, channel: Value) -> Value:
-    """One channel's offsets of a block's images; lanes beyond the last image have that one's."""
-    tints = k.scalars("tints")
+class _Finish:
+    """What is done to the values of a pixel of V images, in some channels, and their place in x.
 
-    def tint(lane: Index) -> Value:
-        return tints.load(k.minimum(block * k.lanes + lane, batch - 1) * channels + channel)
+    What belongs to an image is read once, before the loops. Lanes beyond the last image read that one, so that their
+    numbers are finite whatever the host has left there.
+    """
 
-    return k.pack([tint(lane) for lane in range(k.lanes)])
+    def __init__(self, k: Kernel, problem: Problem, block: Value, channels: Sequence[Value]) -> None:
+        op = problem.op
+        assert isinstance(op, Input)
+        self._k, self._op, self._block, self._last, self.channels = k, op, block, problem.batch - 1, channels
+        self._x, self._mean = problem.view(k, "x"), k.scalars("mean")
+        self.flipped = k.pack([k.to_word(self.crop(lane)[2]) for lane in range(k.lanes)]) > 0
+        count = op.maps.channels
+        self._tints = [self._floats("tints", c, count) for c in channels] if op.factor else []
+        row = count + 1
+        self._colours = [
+            [self._floats("colours", c * row + d, count * row) for d in range(row)] for c in channels if op.recolour
+        ]
+        self._cuts = [
+            k.pack([self._integer("cuts", lane, side, 4) for lane in range(k.lanes)]) for side in range(4) if op.cutout
+        ]
 
+    def image(self, lane: Index) -> Value:
+        """The number of a lane's image."""
+        return self._k.minimum(self._block * self._k.lanes + lane, self._last)
 
-def _copy(k: Kernel, line: Pointer, copy: Pointer, width: int) -> None:
-    """copy[i] = line[i] for i < width."""
-    if width < WIDTH:
-        with k.loop(0, width, name="byte") as i:
-            copy.store(line.load(i), i)
-        return
+    def crop(self, lane: Index) -> list[Value]:
+        """(top, left, mirror) of a lane's image."""
+        return [self._k.to_index(self._integer("crops", lane, i, 3)) for i in range(3)]
 
-    def part(i: Index) -> None:
-        k.chunk(copy + i).store(k.chunk(line + i).load())
+    def _integer(self, name: str, lane: Index, item: int, size: int) -> Value:
+        return self._k.integers(name).load(self.image(lane) * size + item)
 
-    _parts(k, width, part)
+    def _floats(self, name: str, item: Index, size: int) -> Value:
+        """One of every image's `size` numbers."""
+        numbers = self._k.scalars(name)
+        return self._k.pack([numbers.load(self.image(lane) * size + item) for lane in range(self._k.lanes)])
 
+    def store(self, y: Value, column: Index, pixel: Sequence[Value]) -> None:
+        """Finish and store a pixel's values, one for each channel."""
+        k, op, maps = self._k, self._op, self._op.maps
+        for number, channel in enumerate(self.channels):
+            line = self._mean + (channel * maps.height + y) * maps.width
+            value = self._recoloured(number, pixel) if op.recolour else pixel[number]
+            there, back = k.broadcast(line.load(column)), k.broadcast(line.load(maps.width - 1 - column))
+            value = value - k.select(self.flipped, back, there)
+            if op.factor:
+                value = (value + self._tints[number]) * op.factor
+            if op.cutout:
+                value = k.select(self._cut(y, column), 0.0, value)
+            self._x.store(value, self._x.index(self._block, channel, y) + column)
 
-def _copy_backwards(k: Kernel, line: Pointer, copy: Pointer, width: int) -> None:
-    """copy[i] = line[width - 1 - i] for i < width."""
-    if width < WIDTH:
-        with k.loop(0, width, name="byte") as i:
-            copy.store(line.load(width - 1 - i), i)
-        return
-    backwards = list(reversed(range(WIDTH)))
+    def _recoloured(self, number: int, pixel: Sequence[Value]) -> Value:
+        *row, total = self._colours[number]
+        for weight, value in zip(row, pixel, strict=True):
+            total = self._k.fma(weight, value, total)
+        return total
 
-    def part(i: Index) -> None:
-        taken = k.chunk(line + (width - WIDTH - i)).load()
-        k.chunk(copy + i).store(k.shuffle(taken, taken, backwards))
-
-    _parts(k, width, part)
-
-
-def _parts(k: Kernel, width: int, part: Callable[[Index], None]) -> None:
-    """Cover `width` bytes by parts of 16, of which the last may overlap the one before."""
-    if width > WIDTH:
-        with k.loop(0, width - WIDTH, WIDTH, name="bytes") as i:
-            part(i)
-    part(width - WIDTH)
-
-
-def _transposed(k: Kernel, rows: Pointer, pitch: int) -> list[Value]:
-    """16 vectors of V bytes from V rows of 16 bytes that lie `pitch` bytes apart."""
-    taken = [k.chunk(rows + lane * pitch).load() for lane in range(k.lanes)]
-    low = [half for i in range(WIDTH // 2) for half in (i, i + WIDTH)]
-    high = [half + WIDTH // 2 for half in low]
-    for _ in range(k.lanes.bit_length() - 1):
-        pairs = list(zip(taken[: k.lanes // 2], taken[k.lanes // 2 :], strict=True))
-        taken = [k.shuffle(a, b, order) for a, b in pairs for order in (low, high)]
-    # Pixel p of lane l is now byte p * V + l of the registers in a row.
-    per = WIDTH // k.lanes
-    return [
-        k.shuffle(taken[p // per], taken[p // per], range(p % per * k.lanes, (p % per + 1) * k.lanes))
-        for p in range(WIDTH)
-    ]
+    def _cut(self, y: Value, column: Index) -> Value:
+        """In which images the pixel is cut out."""
+        k, (top, left, bottom, right) = self._k, self._cuts
+        i, j = (k.broadcast(k.to_word(k.index(at))) for at in (y, column))
+        return (i >= top) & (i < bottom) & (j >= left) & (j < right)

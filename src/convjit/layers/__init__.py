@@ -1,6 +1,6 @@
 """Layers: one file per family. A new one is a file here and a line in LAYERS."""
 
-from convjit.layers.base import Inner, Layer, Learned, Pass, Target
+from convjit.layers.base import Changes, Inner, Layer, Learned, Pass, Target
 from convjit.layers.colour import RgbToLabLayer, RgbToYuvLayer
 from convjit.layers.combine import ConcatLayer, Eltmax, Eltsum, PassLayer
 from convjit.layers.conv import Conv
@@ -26,6 +26,7 @@ __all__ = [
     "LAYERS",
     "Bce",
     "BlurLayer",
+    "Changes",
     "Cmpool",
     "Cmrnorm",
     "Cnorm",

@@ -22,7 +22,7 @@ from convjit.ops.constraint import Rule
 from convjit.ops.neuron import Neuron
 from convjit.program import Buffer
 
-__all__ = ["Inner", "Layer", "Learned", "Pass", "Target"]
+__all__ = ["Changes", "Inner", "Layer", "Learned", "Pass", "Target"]
 
 # Names become parts of the names of buffers and files: no dots, no separators of lists or folders.
 _NAME = re.compile(r"[\w+-](?:[\w +-]{0,78}[\w+-])?")
@@ -78,6 +78,19 @@ class Target:
     accumulate: bool
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What is done to training images at random, as far as a program has to know; see `convjit.ops.input`.
+
+    `colour_noise` is the share of noise along the axes of colour, 0 for none.
+    """
+
+    colour_noise: float = 0.0
+    warp: bool = False
+    recolour: bool = False
+    cutout: bool = False
+
+
 class Pass(Protocol):
     """One layer's view of the program under construction; lists are in the order of the layer's inputs."""
 
@@ -88,8 +101,8 @@ class Pass(Protocol):
     """Shape of the images as the net sees them."""
     classes: int
     """Of the data, 0 if unknown."""
-    colour_noise: float
-    """Share of the noise along the axes of colour, 0 for none."""
+    changes: Changes
+    """What is done to the images at random."""
     shape: Maps
     """What the layer's shape rule gave."""
     views: Sequence[Maps]

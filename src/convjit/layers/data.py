@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from convjit.layers.base import Layer, Pass
 from convjit.layers.options import integer
-from convjit.ops.base import Array, Maps, PerImage
+from convjit.ops.base import Maps, PerImage
 from convjit.ops.combine import Cut
 from convjit.ops.input import Input
 from convjit.ops.reshape import Reshape
@@ -77,19 +77,12 @@ class Data(Layer):
         return Maps(step.classes) if self.data_idx == TARGETS else step.seen
 
     def _images(self, step: Pass, maps: Maps, x: Buffer) -> None:
-        source = step.source
+        source, changes = step.source, step.changes
         # 0 stands for no noise; its factor would be 1.
-        factor = 1 / (1 + step.colour_noise) if step.colour_noise else 0.0
-        tints = {"tints": step.host("tints", PerImage((maps.channels,)))} if factor else {}
-        step.launch(
-            "input",
-            Input(source, maps, factor),
-            pixels=step.host("pixels", PerImage((source.channels, source.height, source.width), "uint8")),
-            crops=step.host("crops", PerImage((3,), "int32")),
-            mean=step.host("mean", Array((maps.channels, maps.height, maps.width))),
-            x=x,
-            **tints,
-        )
+        factor = 1 / (1 + changes.colour_noise) if changes.colour_noise else 0.0
+        op = Input(source, maps, factor, changes.warp, changes.recolour, changes.cutout)
+        host = {name: step.host(name, operand) for name, operand in op.operands().items() if name != "x"}
+        step.launch("input", op, **host, x=x)
 
     def backward(self, step: Pass) -> None:
         """Nothing is before the data."""

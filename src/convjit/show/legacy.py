@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convjit.data import Images
+from convjit.data.dataset import in_memory
 from convjit.data.stream import shown
 from convjit.errors import UsageError
 from convjit.show.console import Bar, Screen
@@ -121,7 +122,7 @@ def _look(original: Original, before: RunFolder | OriginalCheckpoint | None, scr
                 write_predictions(run, dataset, path, views=views_of(original), cost=original.text("logreg-name"))
                 screen.line(f"wrote {shown(path)}")
             if original.flag("test-only"):
-                _test(original, run, dataset.test, screen)
+                _test(original, run, in_memory(dataset.test, "convjit legacy"), screen)
 
 
 def _test(original: Original, run: Run, images: Images, screen: Screen) -> None:

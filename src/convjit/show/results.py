@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from convjit.data.stream import shown
 from convjit.show.console import Screen, mean_share, percent
 from convjit.train.evaluate import Prediction, TestResult
@@ -16,12 +19,17 @@ __all__ = [
     "prediction_record",
     "print_json",
     "show_check",
+    "show_confusion",
     "show_prediction",
     "show_test",
     "test_record",
 ]
 
 _TOP = 5
+_TABLE = 12
+"""Classes up to which a confusion table fits on a screen."""
+_WIDTH = 9
+_PAIRS = 20
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -50,17 +58,24 @@ def _verdict(one: ArrayCheck) -> str:
     return f"WRONG at {list(one.worst_index)}: numeric {one.numeric:.6g}, ours {one.analytic:.6g}"
 
 
-def test_record(run: str, result: TestResult) -> dict[str, Any]:
-    """A test for machines; the error is 0 to 1."""
-    found = {"run": run, "step": result.step, "images": result.images}
-    shares = {name: listed(rates) for name, rates in result.rates.items()}
-    return {**found, "test_error": result.error, "test_loss": result.loss, **shares}
+def test_record(
+    run: str, result: TestResult, classes: Sequence[str] = (), counts: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
+    """A test for machines; the error is 0 to 1, `counts` are those of a confusion table."""
+    found: dict[str, Any] = {"run": run, "step": result.step, "images": result.images}
+    found |= {"test_error": result.error, "test_loss": result.loss}
+    found |= {name: listed(rates) for name, rates in result.rates.items()}
+    if result.broken:
+        found["broken"] = result.broken
+    return found if counts is None else {**found, "classes": list(classes), "confusion": counts.tolist()}
 
 
 def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> None:
     """A test; of detectors with what they are worth for every class."""
     trained = f"{result.images:,} images, after {result.step:,} steps of training"
     screen.line(f"test error {percent(result.error)}, loss {result.loss:.4f} ({trained})")
+    if result.broken:
+        screen.warn(f"{result.broken} images cannot be decoded, and were left out")
     if not result.rates:
         return
     table = screen.table("class", *(f">{name}" for name in result.rates))
@@ -68,6 +83,31 @@ def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> Non
         table.add_row(shown(label), *map(percent, shares))
     table.add_row("mean", *(percent(mean_share(shares)) for shares in result.rates.values()))
     screen.show(table)
+
+
+def show_confusion(screen: Screen, classes: Sequence[str], counts: NDArray[np.int64]) -> None:
+    """Which classes were taken for which: the whole table for a few classes, else the pairs confused most."""
+    totals = counts.sum(1)
+    if len(classes) <= _TABLE:
+        table = screen.table("class", *(f">{shown(name)[:_WIDTH]}" for name in classes), ">right")
+        for name, row, total, right in zip(classes, counts, totals, counts.diagonal(), strict=True):
+            table.add_row(shown(name), *(str(count) if count else "." for count in row), _share(right, total))
+        screen.line("rows are the images' classes, columns what the net takes them for")
+        screen.show(table)
+        return
+    table = screen.table("class", "taken for", ">images", ">of the class")
+    wrong = counts - np.diag(counts.diagonal())
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]:
+        row, column = divmod(int(place), len(classes))
+        if wrong[row, column]:
+            share = _share(wrong[row, column], totals[row])
+            table.add_row(shown(classes[row]), shown(classes[column]), str(wrong[row, column]), share)
+    screen.line(f"the classes confused most, of {len(classes):,}")
+    screen.show(table)
+
+
+def _share(part: np.int64, whole: np.int64) -> str:
+    return percent(part / whole) if whole else ""
 
 
 def prediction_record(found: Prediction) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from convjit.data import Dataset, Images
+from convjit.data.decoder import image_memory
 from convjit.graph import counts
 from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, percent
 from convjit.show.net import Memory, show_layers, show_memory
@@ -12,7 +14,10 @@ from convjit.train.session import Session
 from convjit.train.sums import Sums
 from convjit.train.watch import Report, Result, Watcher
 
-__all__ = ["TrainingView", "notes_on", "show_result"]
+__all__ = ["TrainingView", "bound", "notes_on", "show_result"]
+
+_BOUND = 0.05
+"""Share of the time spent waiting for data from which it is worth a word."""
 
 
 def notes_on(screen: Screen, bar: Bar) -> Notes:
@@ -38,11 +43,12 @@ class TrainingView(Watcher):
         self._job = job
         self._bar.close()
         data, where = job.dataset, f"{job.dataset.name}: " if job.dataset.name else ""
-        shape = "x".join(map(str, data.shape))
+        shape = "x".join(map(str, job.preprocessing.image))
         self._screen.line(f"net {job.name}, {count(job.net.parameters)} parameters")
         show_layers(self._screen, job.net, counts(job.net))
+        of = "of" if data.shape else "decoded when they are needed, to"
         self._screen.line(
-            f"data {where}{len(data.train):,} + {len(data.test):,} images of {shape}, {len(data.classes)} classes"
+            f"data {where}{len(data.train):,} + {len(data.test):,} images {of} {shape}, {len(data.classes)} classes"
         )
 
     def compiling(self, done: int, total: int) -> None:
@@ -53,9 +59,8 @@ class TrainingView(Watcher):
         job = self._job
         assert job is not None
         train, test = session.executor("train"), session.executor("test")
-        images = sum(part.pixels.nbytes for part in (job.dataset.train, job.dataset.test))
         testing = test.plan.arena + test.plan.transfer + test.kernel_bytes
-        others = f"; testing {megabytes(testing)}, images {megabytes(images)}"
+        others = f"; testing {megabytes(testing)}, images {_image_memory(job.dataset)}"
         show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
@@ -78,6 +83,9 @@ class TrainingView(Watcher):
         self._bar.update(f"epoch {epoch}/{self._epochs}", step, self._total, note)
         self._recent, self._shown = Sums(), now
 
+    def broken(self, line: str) -> None:
+        self._screen.warn(f"{line}; another image takes its place")
+
     def testing(self) -> None:
         self._trained = time.monotonic()
 
@@ -96,11 +104,30 @@ class TrainingView(Watcher):
             text += f"  {name} {percent(mean_share(shares)):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
         text += f"  {images / max(training, 1e-9):,.0f} images/s  {now - self._epoch_began:.1f} s"
+        if report.waiting >= _BOUND:
+            text += f"  {percent(report.waiting)} of it waiting for data"
         self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))
         self._epoch_began = now
 
     def ended(self) -> None:
         self._bar.close()
+
+
+def _image_memory(dataset: Dataset) -> str:
+    """What a set takes of memory: its pixels; of encoded images, those that are kept decoded for the next epoch."""
+    parts = (dataset.train, dataset.test)
+    size = sum(part.pixels.nbytes for part in parts if isinstance(part, Images))
+    return megabytes(size) if dataset.shape else f"up to {megabytes(image_memory())}"
+
+
+def bound(waiting: float) -> str:
+    """What a run's speed was bound by, and what to do, from the share of its time in which no data were ready."""
+    if waiting < _BOUND:
+        return f"bound by computing: data were ready {percent(1 - waiting)} of the time"
+    return (
+        f"bound by data: {percent(waiting)} of the time none were ready. Smaller files are decoded faster "
+        "(convjit data pack); more memory keeps more images decoded (CONVJIT_IMAGE_MEMORY)"
+    )
 
 
 def show_result(screen: Screen, result: Result) -> None:
@@ -110,5 +137,6 @@ def show_result(screen: Screen, result: Result) -> None:
         return
     if result.test_error is not None and result.test_loss is not None:
         screen.line(f"test error {percent(result.test_error)}, loss {result.test_loss:.4f}, {duration(result.seconds)}")
+    screen.line(bound(result.waiting))
     screen.line(f"run {result.run}")
     screen.line(f"try it: convjit predict {result.run} IMAGE")

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from convjit.data import Preprocessing
 from convjit.errors import RunError
 from convjit.train.disk import write_file
 from convjit.train.order import Order
@@ -72,6 +73,8 @@ class State:
     train_loss: float = 0.0
     """Of the last whole epoch, as is the error."""
     train_error: float = 0.0
+    preprocessing: Mapping[str, Any] | None = None
+    """What is done to image files; see `convjit.data.Preprocessing`."""
     parts: tuple[int, ...] = ()
     """Images of the data batches, where minibatches keep to them."""
 
@@ -131,6 +134,10 @@ def _tuple(kind: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     return read
 
 
+def _preprocessing(value: Any) -> Mapping[str, Any] | None:
+    return None if value is None else Preprocessing.parse(value).record()
+
+
 def _sums(value: Any) -> Sums:
     if not isinstance(value, dict) or set(value) != {"loss", "error", "images"}:
         raise ValueError(f"{value!r} are no sums")
@@ -159,9 +166,10 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "epoch": _sums,
     "train_loss": _number,
     "train_error": _number,
+    "preprocessing": _preprocessing,
     "parts": _tuple(_positive),
 }
-_LATER = {"parts"}
+_LATER = {"parts", "preprocessing"}
 """Fields that the first version did not write."""
 
 

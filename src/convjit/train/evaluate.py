@@ -13,28 +13,30 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from convjit.cfg import parse_net
-from convjit.data import Dataset, Images
-from convjit.data.decode import MAX_FILE, BrokenImageError, decode
+from convjit.data import Dataset, Encoded, Images, Preprocessing
+from convjit.data.decode import MAX_FILE, BrokenImageError, quiet
+from convjit.data.relabel import relabelled
 from convjit.data.stream import shown
 from convjit.errors import DataError, RunError
 from convjit.train.checkpoint import Checkpoint, newest
 from convjit.train.checkpoint import load as load_checkpoint
 from convjit.train.job import Notes, check_data, open_data
+from convjit.train.prepare import preprocessing_of
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import CompileProgress, Session
 from convjit.train.sums import CostSums
 
-__all__ = ["Prediction", "Run", "TestResult", "fit_image", "read_image"]
+__all__ = ["Prediction", "Run", "TestResult", "read_image"]
 
 
 @dataclass(frozen=True)
 class TestResult:
     """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on.
 
-    `rates` are shares for every class, such as "precision", of the net's first cost.dce; nan where there is none.
+    `broken` images could not be decoded, and are not among the `images`. `rates` are shares for every class, such as
+    "precision", of the net's first cost.dce; nan where there is none.
     """
 
     step: int
@@ -42,6 +44,7 @@ class TestResult:
     loss: float
     error: float
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,11 @@ class Run:
         shape = (self.net.input.channels, self.net.input.height, self.net.input.width)
         if mean is None or mean.shape != shape or mean.dtype != np.float32:
             raise RunError(f"{checkpoint.path}: its mean image is missing or has another shape than {list(shape)}")
-        self._session = Session(self.net, state.batch, mean, threads=threads, progress=progress)
+        record = state.preprocessing
+        self.preprocessing = Preprocessing.parse(record) if record else preprocessing_of(self.net, self.recipe)
+        self._session = Session(
+            self.net, state.batch, mean, preprocessing=self.preprocessing, threads=threads, progress=progress
+        )
         self._filled = 0
 
     @classmethod
@@ -102,11 +109,18 @@ class Run:
         return self.state.classes
 
     def open_data(self, data: str | os.PathLike[str] | Dataset | None, notes: Notes | None = None) -> Dataset:
-        """The data given, else those of the run; RunError if they have other classes or sizes than the run's."""
+        """The data given, else those of the run; RunError if they have classes or sizes that the run has not.
+
+        They may have some of the run's classes only, which are known by their names.
+        """
         if isinstance(data, Dataset):
             dataset = data
         elif where := str(Path(data).absolute()) if data is not None else self.state.data:
-            dataset = open_data(where, notes)
+            # Of the run's own data, what was set apart to test on; of others, all.
+            whole = where != self.state.data
+            dataset = relabelled(
+                open_data(where, notes, whole=whole, image=self.state.image if whole else None), self.classes
+            )
         else:
             raise RunError(f"{self.path}: was trained on arrays; give the data to test on")
         check_data(self.state, dataset, self.path)
@@ -115,36 +129,46 @@ class Run:
     def test(self, data: str | os.PathLike[str] | Dataset | None = None, *, views: int | None = None) -> TestResult:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
-        return TestResult(self.state.step, costs.images, costs.main.mean_loss, costs.main.mean_error, costs.class_rates)
+        main, rates = costs.main, costs.class_rates
+        broken = self._session.left_out
+        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken)
 
-    def test_costs(self, images: Images, *, views: int = 1, cost: str = "") -> CostSums:
+    def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
         found = self._ready("test" if views == 1 else "predict").test(images, views=views, cost=cost)
         assert found is not None
         return found
 
-    def confusion(self, data: str | os.PathLike[str] | Dataset | None = None) -> NDArray[np.int64]:
-        """Test images by their class (rows) and the class that the net finds most probable (columns)."""
+    def confusion(
+        self, data: str | os.PathLike[str] | Dataset | None = None, *, views: int | None = None
+    ) -> NDArray[np.int64]:
+        """Test images by their class (rows) and the class that the net finds most probable (columns).
+
+        Of several views the mean probabilities count; by default there are as many as the recipe says.
+        """
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for label, row in zip(images.labels, self._ready("predict").predict(images), strict=True):
-            counts[label, int(row.argmax())] += 1
+        for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
+            # Neither images without a label nor those that cannot be decoded.
+            if label >= 0 and not np.isnan(row).any():
+                counts[label, int(row.argmax())] += 1
         return counts
 
-    def rows(self, layer: str, images: Images) -> Iterator[NDArray[np.float32]]:
+    def rows(self, layer: str, images: Images | Encoded) -> Iterator[NDArray[np.float32]]:
         """A layer's output for every image, as the net sees its centre; UsageError if there is no such layer.
+
+        For an image that cannot be decoded it is NaN.
 
         A layer with a neuron gives what goes into it; <layer>_neuron gives what comes out.
         """
         session = self._ready("predict", () if layer in self.net.outputs else (layer,))
         return session.rows(layer, images)
 
-    def mean_rows(self, images: Images, views: int, cost: str = "") -> NDArray[np.float64]:
+    def mean_rows(self, images: Images | Encoded, views: int, cost: str = "") -> NDArray[np.float64]:
         """Probabilities [N, classes], the mean over several views: the net's first ones, or those of a cost.logreg."""
         layer = self.net.logreg(cost)[0].inputs[1] if cost else self.net.outputs[0]
-        mean = self._ready("predict").mean_rows(layer, images, views)
-        assert mean is not None
-        return mean
+        session = self._ready("predict")
+        return np.array(list(session.mean_rows(layer, images, session.views(views))))
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities [N, classes] of images uint8 [N,C,H,W] that have the size of the run's own."""
@@ -163,12 +187,15 @@ class Run:
 
     def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction | DataError]:
         """Predictions in order, and in the place of a file that cannot be used the error that says why."""
+        if why := self.preprocessing.check():
+            raise RunError(f"the run's images have {why}")
+        quiet()
         remaining = iter(paths)
         while some := list(islice(remaining, self.state.batch)):
             images: list[NDArray[np.uint8] | DataError] = []
             for path in some:
                 try:
-                    images.append(fit_image(read_image(Path(path)), self.state.image))
+                    images.append(read_image(Path(path), self.preprocessing))
                 except DataError as error:
                     images.append(error)
             good = [image for image in images if not isinstance(image, DataError)]
@@ -200,29 +227,13 @@ class Run:
         self.close()
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image file's pixels, uint8 [C,H,W] with C 1 or 3; DataError if it is none or too large."""
+def read_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """An image file's pixels as the net's data layer wants them, uint8 [C,H,W]; DataError if it cannot be used."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
-        return decode(data, None)
+        return preprocessing.centre(preprocessing.picture(data))
     except OSError as error:
         raise DataError(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
     except BrokenImageError as error:
         raise DataError(f"{shown(path)}: no image that can be used: {error}") from None
-
-
-def fit_image(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """An image [C,H,W] as one of `shape`: colours converted, scaled until it just covers it, its centre cut out."""
-    channels, height, width = shape
-    if channels not in (1, 3):
-        raise RunError(f"the run's images have {channels} channels; image files have 1 or 3")
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    image = image.convert("L" if channels == 1 else "RGB")
-    scale = max(height / image.height, width / image.width)
-    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    found = np.asarray(image.crop((left, top, left + width, top + height)), np.uint8)
-    return np.ascontiguousarray(found[None] if channels == 1 else found.transpose(2, 0, 1))

@@ -35,10 +35,13 @@ def write_features(
     if split not in ("train", "test"):
         raise UsageError(f"'{shown(split)}' is no split; there are train and test")
     images = dataset.train if split == "train" else dataset.test
-    parts = images.parts if len(images.parts) > 1 else (len(images),)
-    files, start = [], 0
+    parts = images.parts if isinstance(images, Images) and len(images.parts) > 1 else (len(images),)
+    files: list[Path] = []
+    start = 0
     for number, size in enumerate(parts, first):
-        some = Images(images.pixels[start : start + size], images.labels[start : start + size])
+        some = images
+        if isinstance(images, Images):
+            some = Images(images.pixels[start : start + size], images.labels[start : start + size])
         start += size
         data = np.array(list(run.rows(layer, some)))
         stem = "features" if len(parts) == 1 else f"features-{number}"

@@ -225,8 +225,8 @@ def _values(net: Net, program: Program, seed: int) -> dict[str, NDArray[Any]]:
             found[name] = (random.uniform(key, math.prod(shape)).reshape(shape) * classes).astype(np.int32)
         elif name.endswith(".key"):
             found[name] = random.words(key, 2).view(np.int32)
-        elif name in ("crops", "mean", "tints"):
-            found[name] = np.zeros(shape, np.int32 if name == "crops" else np.float64)
+        elif name in ("crops", "cuts", "mean", "tints"):
+            found[name] = np.zeros(shape, np.int32 if name in ("crops", "cuts") else np.float64)
         elif name == "targets":
             found[name] = random.uniform(key, math.prod(shape)).reshape(shape)
         elif buffer.role is Role.WEIGHTS:

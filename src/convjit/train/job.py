@@ -12,13 +12,25 @@ from functools import cached_property
 from pathlib import Path
 
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
-from convjit.data import Dataset, Progress, cifar10, open_dataset, open_place, sample, split_place
+from convjit.data import (
+    Dataset,
+    Images,
+    Preprocessing,
+    Progress,
+    cifar10,
+    open_dataset,
+    open_place,
+    sample,
+    split_place,
+)
+from convjit.data.stream import shown
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
 from convjit.train.checkpoint import Checkpoint, State, newest
 from convjit.train.initial import RunCode
 from convjit.train.order import Order
 from convjit.train.own_code import code_runner
+from convjit.train.prepare import preprocessing_of
 from convjit.train.run_folder import RunFolder
 from convjit.train.sums import NO_SUMS
 
@@ -67,8 +79,14 @@ class Job:
     @cached_property
     def order(self) -> Order:
         """Which minibatch comes when."""
-        parts = self.dataset.train.parts if self.recipe.order == "batches" else ()
+        images = self.dataset.train
+        parts = images.parts if isinstance(images, Images) and self.recipe.order == "batches" else ()
         return Order(parts or (len(self.dataset.train),), self.batch)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to image files."""
+        return preprocessing_of(self.net, self.recipe)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,10 +106,15 @@ class Job:
         return step / self.steps, step / self.steps_per_epoch
 
 
-def open_data(data: str, notes: Notes | None = None) -> Dataset:
-    """The data set of a name or path; what could not be read of it becomes a warning."""
+def open_data(
+    data: str, notes: Notes | None = None, *, whole: bool = False, image: tuple[int, ...] | None = None
+) -> Dataset:
+    """The data set of a name or path, as `open_place` takes it; what could not be read of it becomes a warning."""
     notes = notes or Notes()
-    dataset = NAMED_DATA[data](notes) if data in NAMED_DATA else open_place(data, progress=notes.opening)
+    if data in NAMED_DATA:
+        dataset = NAMED_DATA[data](notes)
+    else:
+        dataset = open_place(data, whole=whole, image=image, progress=notes.opening)
     if dataset.skipped:
         more = f" and {len(dataset.skipped) - 1} more" if len(dataset.skipped) > 1 else ""
         notes.warn(f"{len(dataset.skipped)} images were skipped: {dataset.skipped[0]}{more}")
@@ -274,14 +297,22 @@ def _moved(state: State, job: Job, run: Path) -> State:
 def check_data(state: State, dataset: Dataset, run: Path) -> None:
     """RunError unless the data have the classes and image size of the run."""
     if dataset.classes != state.classes:
-        pairs = zip((*dataset.classes, "none"), (*state.classes, "none"), strict=False)
-        number, (found, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+        more = [name for name in dataset.classes if name not in state.classes]
+        missing = [name for name in state.classes if name not in dataset.classes]
+        both = ("the data have", more), ("they lack", missing)
+        said = [f"{words} {_some(names)}" for words, names in both if names]
         raise RunError(
-            f"{run}: other classes than those of the run: class {number} is {found!r}, in the run {wanted!r}"
+            f"{run}: other classes than those of the run: {', '.join(said) or 'in another order'}; give data of these "
+            "classes, or start a new run"
         )
-    if dataset.shape != state.image:
+    if dataset.shape not in (None, state.image):
         found, wanted = ("x".join(map(str, shape)) for shape in (dataset.shape, state.image))
         raise RunError(f"{run}: the images are {found}, those of the run are {wanted} (CxHxW)")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names of classes."""
+    return shown(", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else ""))
 
 
 def _decoded(text: bytes) -> str:

@@ -152,12 +152,19 @@ def _texts(original: Original) -> NetTexts:
     return find_net(Path(definition), Path(parameters))
 
 
+def _shape(dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W) of its images."""
+    if dataset.shape is None:
+        raise UsageError("convjit legacy takes images of one size that fit into memory; for others use convjit train")
+    return dataset.shape
+
+
 def job_of(original: Original, notes: Notes) -> Job:
     """A training from the start."""
     dataset, place = data_of(original, notes)
     definition, parameters = original.layer_files()
     original.need("layer-def", "layer-params")
-    overrides = _overrides(original, dataset.shape)
+    overrides = _overrides(original, _shape(dataset))
     # The originals passed over keys that they did not know.
     job = new_job(
         Path(definition),
@@ -183,7 +190,7 @@ def resumed(original: Original, folder: RunFolder, notes: Notes) -> Job:
         origins=("net.cfg", texts.origins[1]),
         image=state.image,
         classes=len(state.classes),
-        overrides=_overrides(original, dataset.shape),
+        overrides=_overrides(original, _shape(dataset)),
         lenient=True,
     )
     if not _same(texts, loaded.net, state.image):

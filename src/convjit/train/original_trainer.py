@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from convjit.data import Feeder, Images
+from convjit.data.dataset import in_memory
 from convjit.train.job import Job
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session
@@ -108,7 +109,7 @@ class OriginalTrainer(Trainer):
     def _note(self, folder: RunFolder, epoch: int, part: int, tested: CostSums | None) -> None:
         """A line of metrics, and the position that goes with it."""
         job, position = self.job, self._position
-        report = Report.of(position, position.step / job.steps_per_epoch, self._clock.rate(), tested)
+        report = Report.of(position, position.step / job.steps_per_epoch, *self._clock.rate(), tested)
         more: dict[str, Any] = {"batch": f"{epoch}.{self._testing.first + part}"}
         if tested:
             more["test_images"] = tested.images
@@ -122,7 +123,7 @@ class OriginalTrainer(Trainer):
 
     def _test_images(self, done: int) -> Images:
         """The test batch whose turn it is, a function of the data batches done; or all."""
-        images = self.job.dataset.test
+        images = in_memory(self.job.dataset.test, "a test on one data batch")
         parts = images.parts or (len(images),)
         if not self._testing.one or len(parts) == 1:
             return images
@@ -132,7 +133,7 @@ class OriginalTrainer(Trainer):
 
     def _averages(self, folder: RunFolder, now: CostSums) -> CostSums:
         """Over the last tests, of which as many count as there are test batches; `now` is the very last."""
-        count = max(1, len(self.job.dataset.test.parts)) if self._testing.one else 1
+        count = max(1, len(in_memory(self.job.dataset.test, "legacy").parts)) if self._testing.one else 1
         sizes = {cost.name: len(values) for cost, values in zip(now.costs, now.values, strict=True)}
         for record in [record for record in folder.read_metrics() if "test_sums" in record][-count:-1]:
             sums = record["test_sums"]

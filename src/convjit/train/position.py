@@ -29,14 +29,18 @@ class Clock:
     began: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0
     images: int = 0
-    _reported: tuple[float, int] = (0.0, 0)
+    waited: float = 0.0
+    """Seconds of them spent waiting for data."""
+    _reported: tuple[float, int, float] = (0.0, 0, 0.0)
 
-    def add(self, seconds: float, images: int) -> None:
+    def add(self, seconds: float, images: int, waited: float) -> None:
         self.seconds += seconds
         self.images += images
+        self.waited += waited
 
-    def rate(self) -> float:
-        """Images per second since this was asked for last."""
-        seconds, images = self.seconds - self._reported[0], self.images - self._reported[1]
-        self._reported = (self.seconds, self.images)
-        return images / seconds if seconds else 0.0
+    def rate(self) -> tuple[float, float]:
+        """Images per second since this was asked for last, and the share of the time that was spent waiting."""
+        then, before, waited = self._reported
+        seconds = self.seconds - then
+        self._reported = (self.seconds, self.images, self.waited)
+        return ((self.images - before) / seconds, (self.waited - waited) / seconds) if seconds else (0.0, 0.0)

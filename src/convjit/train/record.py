@@ -24,7 +24,7 @@ def run_record(job: Job, executor: Executor) -> dict[str, Any]:
             "name": job.dataset.name,
             "fingerprint": job.dataset.fingerprint,
             "images": [len(job.dataset.train), len(job.dataset.test)],
-            "shape": list(job.dataset.shape),
+            "shape": list(job.preprocessing.image),
             "classes": list(job.dataset.classes),
         },
         "settings": {

@@ -2,8 +2,8 @@
 
 net.cfg, params.cfg      as given; with --set, as it was trained, and net.given.cfg, params.given.cfg beside them
 run.json                 settings, versions, data
-metrics.jsonl            one object per report: step, epoch, train_loss, train_error, images_per_s, and where tested
-                         test_loss, test_error
+metrics.jsonl            one object per report: step, epoch, train_loss, train_error, images_per_s, waiting; where
+                         tested also test_loss, test_error
 checkpoints/             see checkpoint.py
 run.lock                 who works on it
 """

@@ -5,39 +5,35 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convjit import random
-from convjit.data import Batch, Dataset, Images, centre_batches, view_batches, views
+from convjit.data import Batch, Encoded, Images, Preprocessing, batches_in_order, views
 from convjit.errors import RunError
-from convjit.graph import Net, Recipe, lower
+from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
 from convjit.layers import Learned, Logreg
 from convjit.program import Program, Role
 from convjit.runtime import Executor, Store
 from convjit.train.sums import CostSums, Sums
 
-__all__ = ["CompileProgress", "Session", "mean_of"]
+__all__ = ["CompileProgress", "Session"]
 
 CompileProgress = Callable[[int, int], None]
-
-
-def mean_of(dataset: Dataset, net: Net, recipe: Recipe) -> NDArray[np.float32]:
-    """What is taken off the pixels, [C,h,w]: the centre of the mean training image, a number, or nothing."""
-    h, w = net.input.height, net.input.width
-    if recipe.scalar_mean >= 0 or recipe.mean == "none":
-        return np.full((net.input.channels, h, w), max(recipe.scalar_mean, 0), np.float32)
-    top, left = (net.image.height - h) // 2, (net.image.width - w) // 2
-    return dataset.mean_image()[:, top : top + h, left : left + w].copy()
+View = tuple[int, int, int]
+"""(y, x, mirror) of a crop."""
 
 
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
-    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row. Close it, so that its threads end.
+    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. Close
+    it, so that its threads end.
     """
 
     def __init__(
@@ -47,10 +43,12 @@ class Session:
         mean: NDArray[np.float32],
         *,
         axes: NDArray[np.float32] | None = None,
+        preprocessing: Preprocessing | None = None,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
+        self.preprocessing = preprocessing
         self.store = Store()
         self._threads, self._progress = threads, progress
         self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
@@ -63,6 +61,8 @@ class Session:
         ]
         self.costs: CostSums | None = None
         """What the costs came to over the last minibatch."""
+        self.left_out = 0
+        """Images of the last test that could not be decoded."""
 
     @property
     def programs(self) -> int:
@@ -101,88 +101,101 @@ class Session:
         for array, learned in self._rates:
             array[:] = learned.rates(progress, epoch, share, batch.step)
         if "tints" in executor.host:
-            executor.host["tints"][: self.batch] = self._tints(seed, batch.step)
+            executor.host["tints"][: self.batch] = self._tints(seed, batch)
         for words, layer in self._keys:
             words[:] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
         costs = self._run(executor, batch)
         return costs.main if costs.finite else Sums(math.nan, math.nan, batch.count)
 
-    def _tints(self, seed: int, step: int) -> NDArray[np.float32]:
+    def _tints(self, seed: int, batch: Batch) -> NDArray[np.float32]:
         """Colour noise: offsets [N,C], for every image a normal number along each axis."""
         assert self.axes is not None
         count = len(self.axes)
-        drawn = random.normal(random.derive_key(seed, "colour", step), self.batch * count).reshape(-1, count)
-        tints: NDArray[np.float32] = (self.net.colour_noise * drawn @ self.axes).astype(np.float32)
+        drawn = random.normals(random.derive_key(seed, "colour", batch.epoch), batch.index, count)
+        tints: NDArray[np.float32] = (self.net.changes.colour_noise * drawn @ self.axes).astype(np.float32)
         return tints
 
     def test(
-        self, images: Images, stop: Callable[[], bool] | None = None, *, views: int = 1, cost: str = ""
+        self,
+        images: Images | Encoded,
+        stop: Callable[[], bool] | None = None,
+        *,
+        views: int = 1,
+        cost: str = "",
     ) -> CostSums | None:
         """What the costs come to over images; None if `stop` said so in between.
 
         Of several views the probabilities are averaged, then one cost is worked out: the one named, or the main one.
+        Images that cannot be decoded are not among those that are counted; `left_out` says how many there were.
         """
         if views > 1:
             return self._view_costs(images, views, self.net.logreg(cost), stop)
         executor = self.executor("test")
         found: CostSums | None = None
-        for batch in centre_batches(images, self.batch, self._crop):
-            if stop and stop():
-                return None
+        self.left_out = 0
+        for batch in self._batches(images, stop):
+            self._see(batch, self.views(1)[0])
             sums = self._run(executor, batch)
+            self.left_out += _broken(batch)
             found = found + sums if found else sums
-        return found
+        if found is None or (stop and stop()):
+            return None
+        return replace(found, images=found.images - self.left_out)
+
+    def _batches(self, images: Images | Encoded, stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
+        """All images in order, until `stop` says so."""
+        with closing(batches_in_order(images, self.batch, self.preprocessing)) as batches:
+            for batch in batches:
+                if stop and stop():
+                    return
+                yield batch
+
+    def _see(self, batch: Batch, view: View) -> None:
+        batch.crops[:] = view
 
     def _view_costs(
-        self, images: Images, count: int, family: Sequence[Logreg], stop: Callable[[], bool] | None
+        self, images: Images | Encoded, count: int, family: Sequence[Logreg], stop: Callable[[], bool] | None
     ) -> CostSums | None:
         """A cost and its children from the mean probabilities of several views."""
         found: list[NDArray[np.float64]] = []
         for cost in family:
-            mean = self.mean_rows(cost.inputs[1], images, count, stop)
-            if mean is None:
+            rows = np.array(list(self.mean_rows(cost.inputs[1], images, self.views(count), stop)))
+            if stop and stop():
                 return None
-            found.append(cost.measure(mean, images.labels).sum(0))
-        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images))
+            broken = np.isnan(rows).any(1)
+            self.left_out = int(broken.sum())
+            found.append(cost.measure(rows[~broken], images.labels[~broken]).sum(0))
+        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images) - self.left_out)
 
-    def mean_rows(
-        self, layer: str, images: Images, count: int, stop: Callable[[], bool] | None = None
-    ) -> NDArray[np.float64] | None:
-        """A layer's output for every image, the mean of so many views; None if `stop` said so in between."""
-        total: NDArray[np.float64] | None = None
-        for view in self.views(count):
-            rows = []
-            for row in self.rows(layer, images, view):
-                if stop and stop():
-                    return None
-                rows.append(row)
-            total = np.array(rows, np.float64) if total is None else total + np.array(rows)
-        assert total is not None
-        return total / count
-
-    def views(self, count: int) -> tuple[tuple[int, int, int], ...]:
+    def views(self, count: int) -> tuple[View, ...]:
         """The places (y, x, mirror) of so many views."""
         image, seen = self.net.image, self.net.input
         return views(count, (image.height, image.width), (seen.height, seen.width))
 
-    def predict(self, images: Images) -> Iterator[NDArray[np.float32]]:
+    def predict(self, images: Images | Encoded) -> Iterator[NDArray[np.float32]]:
         """Probabilities (or what the net gives instead), one row of classes per image."""
         return self.rows(self.net.outputs[0], images)
 
-    def rows(
-        self, layer: str, images: Images, view: tuple[int, int, int] | None = None
-    ) -> Iterator[NDArray[np.float32]]:
-        """A layer's output, one row per image, seen from one place (by default the centre)."""
+    def rows(self, layer: str, images: Images | Encoded) -> Iterator[NDArray[np.float32]]:
+        """A layer's output, one row per image, seen from its centre; NaN for an image that cannot be decoded."""
+        for row in self.mean_rows(layer, images, self.views(1)):
+            yield row.astype(np.float32)
+
+    def mean_rows(
+        self, layer: str, images: Images | Encoded, views: Sequence[View], stop: Callable[[], bool] | None = None
+    ) -> Iterator[NDArray[np.float64]]:
+        """A layer's output, one row per image, the mean over some views of it."""
         executor = self.executor("predict", () if layer in self.net.outputs else (layer,))
         rows = executor.host[f"{layer}.rows"]
-        for batch in view_batches(images, self.batch, self._crop, view or self.views(1)[0]):
-            self._feed(executor, batch)
-            executor.run()
-            yield from rows[: batch.count].copy()
-
-    @property
-    def _crop(self) -> tuple[int, int] | None:
-        return None if self.net.crop == (0, 0) else self.net.crop
+        for batch in self._batches(images, stop):
+            total = np.zeros(())
+            for view in views:
+                self._see(batch, view)
+                self._feed(executor, batch)
+                executor.run()
+                total = total + rows[: batch.count].astype(np.float64)
+            total[batch.index[: batch.count] < 0] = np.nan
+            yield from total / len(views)
 
     def _run(self, executor: Executor, batch: Batch) -> CostSums:
         self._feed(executor, batch)
@@ -196,13 +209,19 @@ class Session:
 
     def _feed(self, executor: Executor, batch: Batch) -> None:
         host = executor.host
-        for name, array in (("pixels", batch.pixels), ("crops", batch.crops), ("labels", batch.labels)):
+        for name in ("pixels", "crops", "labels", "places", "colours", "cuts"):
             if name in host:
-                np.copyto(host[name][: self.batch], array)
+                np.copyto(host[name][: self.batch], getattr(batch, name))
         if "targets" in host:
-            # 1 for the class of the label, 0 for others; -1, which means none, where there is no label.
+            np.copyto(host["targets"][: self.batch], self._targets(batch))
+
+    def _targets(self, batch: Batch) -> NDArray[np.int32]:
+        """[N,K]: 1 for the classes of an image, 0 for others; -1, which means none, where nothing is known of it."""
+        if batch.targets is None:
             rows = batch.labels[:, None]
-            np.copyto(host["targets"][: self.batch], np.where(rows < 0, -1, rows == np.arange(self.net.classes)))
+            return np.where(rows < 0, -1, rows == np.arange(self.net.classes)).astype(np.int32)
+        known = (np.arange(len(batch.index)) < batch.count) & (batch.index >= 0)
+        return np.where(known[:, None], batch.targets.astype(np.int32), -1)
 
     # Learned arrays
 
@@ -254,3 +273,8 @@ class Session:
 
     def __exit__(self, *exception: Any) -> None:
         self.close()
+
+
+def _broken(batch: Batch) -> int:
+    """How many of a test's images cannot be decoded."""
+    return int((batch.index[: batch.count] < 0).sum())

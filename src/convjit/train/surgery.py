@@ -131,7 +131,7 @@ def _as_local(layer: Layer) -> Local:
 def _net(net: Net, layers: Sequence[Layer]) -> Net:
     """A net of other layers for the same images."""
     image = (net.image.channels, net.image.height, net.image.width)
-    return Net(layers, image=image, classes=net.classes, crop=net.crop, colour_noise=net.colour_noise)
+    return Net(layers, image=image, classes=net.classes, crop=net.crop, changes=net.changes)
 
 
 def _kept(net: Net, arrays: Arrays) -> dict[str, NDArray[np.float32]]:

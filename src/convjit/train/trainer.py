@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from convjit import __version__
 from convjit.data import Feeder
+from convjit.data.statistics import colour_axes
 from convjit.errors import RunError
 from convjit.train.checkpoint import State, save
 from convjit.train.disk import need_space
 from convjit.train.initial import initial_weights
 from convjit.train.job import Job
 from convjit.train.position import Clock, Position
+from convjit.train.prepare import augmentation_of, mean_of
 from convjit.train.record import run_record
 from convjit.train.run_folder import RunFolder
-from convjit.train.session import Session, mean_of
+from convjit.train.session import Session
 from convjit.train.signals import Stop
 from convjit.train.sums import CostSums, Sums
 from convjit.train.watch import Report, Result, Watcher
@@ -65,8 +67,17 @@ class Trainer:
         # Before anything is compiled: initialisers may be wrong, or not allowed.
         fresh = job.start is None and adopted is None
         initial = initial_weights(job.net, job.seed, job.run_code) if fresh else {}
-        mean, axes = self._preprocessing()
-        self.session = Session(job.net, job.batch, mean, axes=axes, threads=threads, progress=self._watcher.compiling)
+        mean, axes = self._mean_and_axes()
+        self._augmentation = augmentation_of(job.net, job.recipe, mean)
+        self.session = Session(
+            job.net,
+            job.batch,
+            mean,
+            axes=axes,
+            preprocessing=job.preprocessing,
+            threads=threads,
+            progress=self._watcher.compiling,
+        )
         try:
             self.executor = self.session.executor("train")
             self.session.executor("test")
@@ -75,13 +86,14 @@ class Trainer:
             self.session.close()
             raise
 
-    def _preprocessing(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _mean_and_axes(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Mean and axes of colour: of the training images, or as they were when the run began."""
         job = self.job
         kept = {} if job.start is None else {n: a for n, a in job.start.arrays() if n in ("mean", "axes")}
         mean = kept["mean"] if "mean" in kept else mean_of(job.dataset, job.net, job.recipe)
-        axes = kept["axes"] if "axes" in kept else job.dataset.colour_axes() if job.net.colour_noise else None
-        return mean, axes
+        if not job.net.changes.colour_noise:
+            return mean, kept.get("axes")
+        return mean, kept["axes"] if "axes" in kept else colour_axes(job.dataset, job.preprocessing)
 
     def _fill(self, initial: Mapping[str, NDArray[np.float32]]) -> None:
         """Weights and position: from the checkpoint, from another program, or the initial ones."""
@@ -113,9 +125,9 @@ class Trainer:
             seed=job.seed,
             start_step=position.step,
             stop_step=job.steps,
-            crop=None if job.net.crop == (0, 0) else job.net.crop,
-            mirror=job.recipe.mirror,
             shuffle=job.recipe.order == "shuffled",
+            augmentation=self._augmentation,
+            preprocessing=job.preprocessing,
         )
         try:
             with Stop() as stop, feeder:
@@ -184,10 +196,13 @@ class Trainer:
         job, position = self.job, self._position
         start = time.perf_counter()
         batch = next(feeder)
+        waited = time.perf_counter() - start
+        for line in batch.broken:
+            self._watcher.broken(line)
         progress, epoch = job.progress(position.step)
         divisor = job.batch if job.recipe.average == "configured" else batch.count
         sums = self.session.step(batch, seed=job.seed, progress=progress, epoch=epoch, divisor=divisor)
-        self._clock.add(time.perf_counter() - start, sums.images)
+        self._clock.add(time.perf_counter() - start, sums.images, waited)
         position.step += 1
         position.interval += sums
         position.epoch += sums
@@ -210,7 +225,7 @@ class Trainer:
             tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost)
             if tested is None:
                 return
-        report = Report.of(position, position.step / job.steps_per_epoch, self._clock.rate(), tested)
+        report = Report.of(position, position.step / job.steps_per_epoch, *self._clock.rate(), tested)
         folder.append_metrics(report.record())
         self._watcher.report(report, position.epoch)
         self._tested = tested
@@ -240,13 +255,14 @@ class Trainer:
             fingerprint=job.dataset.fingerprint,
             train_images=len(job.dataset.train),
             classes=job.dataset.classes,
-            image=job.dataset.shape,
+            image=job.preprocessing.image,
             crop=job.net.crop,
             mirror=job.recipe.mirror,
             mean=job.recipe.taken_off,
             target=self.executor.target.name,
             version=__version__,
             parts=job.order.parts if job.recipe.order == "batches" else (),
+            preprocessing=job.preprocessing.record(),
             **vars(self._position),
         )
 
@@ -263,6 +279,7 @@ class Trainer:
             tested.mean_error if tested else None,
             self.session.weights_sha256(),
             stop.number,
+            round(clock.waited / clock.seconds, 3) if clock.seconds else 0.0,
         )
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ __all__ = ["Report", "Result", "Watcher"]
 class Report:
     """Means over the minibatches since the report before, and of the test if there was one; errors are 0 to 1.
 
-    `epoch` counts epochs done, with their fraction.
+    `epoch` counts epochs done, with their fraction. `waiting` is the share of the time in which no data were ready.
     """
 
     step: int
@@ -27,13 +27,16 @@ class Report:
     train_loss: float
     train_error: float
     images_per_s: float
+    waiting: float
     test_loss: float | None = None
     test_error: float | None = None
     test_rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Shares for every class, by name: precision and recall of a net with a cost.dce."""
 
     @classmethod
-    def of(cls, position: Position, epoch: float, images_per_s: float, tested: CostSums | None) -> Report:
+    def of(
+        cls, position: Position, epoch: float, images_per_s: float, waiting: float, tested: CostSums | None
+    ) -> Report:
         """Of what has been summed at a position, and a test."""
         interval, test = position.interval, tested.main if tested else None
         return cls(
@@ -42,6 +45,7 @@ class Report:
             interval.mean_loss,
             interval.mean_error,
             round(images_per_s, 1),
+            round(waiting, 3),
             test.mean_loss if test else None,
             test.mean_error if test else None,
             tested.class_rates if tested else {},
@@ -71,10 +75,12 @@ class Result:
     test_error: float | None
     weights_sha256: str
     interrupted: int = 0
+    waiting: float = 0.0
+    """Share of the training time in which no data were ready."""
 
     def record(self) -> dict[str, Any]:
         """What `train --json` prints."""
-        names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256")
+        names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256", "waiting")
         return {"run": str(self.run), **{name: getattr(self, name) for name in names}}
 
 
@@ -92,6 +98,9 @@ class Watcher:
 
     def step(self, step: int, sums: Sums) -> None:
         """A minibatch is done; called after every one, so it must be quick."""
+
+    def broken(self, line: str) -> None:
+        """A training image cannot be decoded, and another takes its place; told once of each."""
 
     def testing(self) -> None:
         """A test begins."""

@@ -1,0 +1,60 @@
+"""Images that stay encoded until they are needed: what every source of files gives where a set is not small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convjit.data.decode import MAX_FILE
+from convjit.data.stream import shown
+
+__all__ = ["Encoded", "FileImages"]
+
+
+class Encoded(Protocol):
+    """N images as the contents of their files. Each may have its own size; `convjit.data.canvas` brings them to one.
+
+    `labels` are int32 [N], -1 where an image has none; `targets` uint8 [N,K], 1 for each of its classes, where images
+    may have several.
+    """
+
+    @property
+    def labels(self) -> NDArray[np.int32]: ...
+
+    @property
+    def targets(self) -> NDArray[np.uint8] | None: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes:
+        """An image file's contents; called from several threads at once. OSError if it cannot be read."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What messages call the image, such as train/cat/1.jpg."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Image files at these paths."""
+
+    paths: Sequence[Path]
+    labels: NDArray[np.int32]
+    targets: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, index: int) -> bytes:
+        # One byte more than is allowed shows a file that is too large.
+        with self.paths[index].open("rb") as file:
+            return file.read(MAX_FILE + 1)
+
+    def name(self, index: int) -> str:
+        return shown(self.paths[index])

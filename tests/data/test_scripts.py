@@ -1,0 +1,32 @@
+"""Short forms of the scripts about sources."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convjit
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["hostile_archives.py", "--cases", "300", "--seed", "7"],
+        # The memory is 85 to 190 MB for a million.
+        ["million_entries.py", "--entries", "20000", "--seconds", "60", "--megabytes", "50"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_it_ends_well(command: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(convjit.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / command[0]), *command[1:]],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,90 @@
+"""The validation set that is made where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from image_sets import encoded, picture, write_folder, write_tar
+
+from convjit.data import Dataset, open_dataset, open_place
+from convjit.data.split import split
+from convjit.errors import ConvjitError, DataError
+
+
+def sides(dataset: Dataset) -> tuple[set[str], set[str]]:
+    """Names of the images to train on and to test on."""
+    train, test = ({one.name(i) for i in range(len(one))} for one in (encoded(dataset.train), encoded(dataset.test)))
+    return train, test
+
+
+def files(count: int, start: int = 0) -> dict[str, bytes]:
+    """Images of two classes and of two sizes."""
+    return {
+        f"{name}/{i:04}.png": picture(1000 * c + i, (6, 5 + i % 2))
+        for c, name in enumerate(("cat", "dog"))
+        for i in range(start, start + count)
+    }
+
+
+def test_about_a_tenth_of_every_class_and_stable(tmp_path: Path) -> None:
+    train, test = sides(open_dataset(write_folder(tmp_path / "x", files(300))))
+    assert not train & test and len(train | test) == 600
+    for name in ("cat", "dog"):
+        assert 15 <= sum(one.startswith(name) for one in test) <= 45
+    # More files, other names, another form: nothing changes sides.
+    more = files(300) | {f"{name[:4]}new-{name[4:]}": data for name, data in files(200, 300).items()}
+    later_train, later_test = sides(open_dataset(write_tar(tmp_path / "x.tar", more)))
+    assert train <= later_train and test <= later_test
+
+
+def test_equal_files_stand_on_one_side(tmp_path: Path) -> None:
+    copies = {f"{name.replace('cat', 'dog')[:-4]}-copy.png": data for name, data in files(300).items()}
+    train, test = sides(open_dataset(write_folder(tmp_path / "x", files(300) | copies)))
+    data = files(300) | copies
+    assert not {data[name] for name in train} & {data[name] for name in test}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0, 2.0])
+def test_shares_that_are_none(tmp_path: Path, share: float) -> None:
+    with pytest.raises(DataError, match="a share between 0 and 1"):
+        open_dataset(write_folder(tmp_path / "x", files(3)), validation=share)
+
+
+def test_large_files_are_told_apart_by_their_middle(tmp_path: Path) -> None:
+    # Photographs of products on white: start and end are alike.
+    made = {}
+    for i in range(200):
+        data = bytearray(b"P6 200 100 255\n" + b"\xff" * 60_000)
+        data[30_000:30_100] = np.random.default_rng(i).bytes(100)
+        made[f"{'ab'[i % 2]}/{i}.ppm"] = bytes(data)
+    made["a/odd.ppm"] = b"P6 1 1 255\n123"
+    _, test = sides(open_dataset(write_folder(tmp_path / "x", made)))
+    assert 5 <= len(test) <= 45
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), min_size=1, max_size=60), st.floats(0.01, 0.99))
+def test_every_class_is_trained_on(samples: list[tuple[int, int]], share: float) -> None:
+    labels = np.array([label for label, _ in samples], np.int32)
+    digests = np.array([number * 2**58 + 7 for _, number in samples], np.uint64)
+    chosen = split(digests, labels, share)
+    assert not set(digests[chosen].tolist()) & set(digests[~chosen].tolist())
+    for label in set(labels.tolist()):
+        several = len(set(digests[labels == label].tolist())) > 1
+        shared = set(digests[labels == label].tolist()) & set(digests[labels != label].tolist())
+        if not shared:
+            assert not chosen[labels == label].all()
+            assert not several or chosen[labels == label].any()
+
+
+def test_the_share_stands_in_the_place(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "x", files(100))
+    counts = [len(open_place(f"{path}{end}").test) for end in ("", "#validation=0.1", "#validation=0.5")]
+    assert counts[0] == counts[1] < 50 < counts[2] < 150
+    for wrong in ("#validation=half", "#validation=1.5"):
+        with pytest.raises(ConvjitError, match="share between 0 and 1"):
+            open_place(f"{path}{wrong}")
