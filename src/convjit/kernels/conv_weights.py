@@ -37,7 +37,7 @@ class WeightsTiling:
 
 
 def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
-    """The tiling for a shape: accumulators, the smaller side's operands and one of the other fill the registers but one.
+    """The tiling for a shape: accumulators, the smaller side's operands and one of the other leave a register spare.
 
     Taps of a row share their pixels, so that with 16 registers two filters against all 5 taps of a row, 85 % of the
     peak, beat four against 3 taps, 59 %.
