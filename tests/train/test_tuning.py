@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from convjit.layers import Conv, Data, Fc, Logreg, Softmax
 from convjit.runtime.candidates import fastest
 from convjit.runtime.ways import Ways
 from convjit.train.api import carry_out, load
+from convjit.train.job import new_job
+from convjit.train.run_folder import RunFolder
+from convjit.train.trainer import Trainer
 from convjit.train.tuning import measure
 
 BATCH = 9
@@ -96,3 +100,21 @@ def test_a_tuned_run_keeps_to_its_algorithms(tmp_path: Path, monkeypatch: pytest
         assert run.test(data).error == second.test_error
     with pytest.raises(UsageError, match="--tune cannot be given with --resume"):
         carry_out(resume=halves, data=data, tune=True)
+
+
+def test_the_same_bits_on_any_number_of_threads(tmp_path: Path) -> None:
+    """With algorithms of several stages and rounds, which share a workspace."""
+    ways = Ways()
+    launches = lower(_net(), BATCH, "train").launches
+    chosen = {one.name: asked.algorithm for one in launches if (asked := ways.problem(one, BATCH, host_target()))}
+    assert {chosen[f"conv2.{part}"] for part in ("forward", "backward_data")} != {DIRECT}
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (40, 4, 12, 11), np.uint8), random.integers(0, 3, 40)
+    data = from_arrays(pixels, labels, pixels[:9], labels[:9])
+    every = {"conv2.backward_weights": "winograd4", "conv1.forward": "winograd6", "conv2.forward": "winograd3"}
+    job = replace(new_job(_net(), data, epochs=2, batch=BATCH), ways=every)
+    weights = set()
+    for threads in (1, 2, 3, 8):
+        with Trainer(job, threads=threads) as trainer:
+            weights.add(trainer.run(RunFolder.create(tmp_path / str(threads), "net")).weights_sha256)
+    assert len(weights) == 1
