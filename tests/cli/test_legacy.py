@@ -186,12 +186,16 @@ def test_looking_without_training(place: Path, legacy: Command) -> None:
 
 def test_surgery(place: Path, legacy: Command) -> None:
     legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2")
-    legacy("--load-file=run", "--conv-to-local=conv1", "--save-file=new", "--epochs=2")
+    out = legacy("--load-file=run", "--conv-to-local=conv1", "--save-file=new", "--epochs=2")
+    # The layer file still says what it said; that surgery has changed the net since is no difference.
+    assert "differs from the net" not in out + legacy("--load-file=new", "--epochs=3")
     assert (
         "type=local" in (place / "new" / "net.cfg").read_text()
         and "type=conv\n" in (place / "run" / "net.cfg").read_text()
     )
     assert "conv-to-local" not in (place / "new" / "original.json").read_text()
+    (place / "layers.cfg").write_text(NET.replace("filters=4", "filters=5"))
+    assert "layers.cfg: differs from the net of the run" in legacy("--load-file=new", "--epochs=4")
 
 
 def test_surgery_needs_no_initial_weights(place: Path, legacy: Command) -> None:
