@@ -135,6 +135,30 @@ def test_it_is_there_already(place: Path, legacy: Command) -> None:
     assert not lines(legacy("--load-file=run"))
 
 
+def test_images_with_several_labels(place: Path, legacy: Command) -> None:
+    """One is drawn in every epoch, also by a run that was stopped in between; and the set is not as if it had one."""
+    data = tiny_data(train=120, test=80)
+    both = in_memory(data.train), in_memory(data.test)
+    for name, count in (("one", 1), ("data", 2)):
+        several = [(part.pixels, [[n, (n + 1) % 3][:count] for n in part.labels.tolist()]) for part in both]
+        write_batches(place / name, dict(enumerate(several, 1)))
+    options = [
+        *BASE[1:3],
+        "--data-provider=image",
+        "--inner-size=7",
+        "--compat=cc2",
+        "--mini=16",
+        "--threads=1",
+        "--train-range=1",
+        "--test-range=2",
+    ]
+    legacy(*options, "--data-path=one", "--save-file=first", "--epochs=2", "--test-freq=1")
+    legacy(*options, "--data-path=data", "--save-file=whole", "--epochs=2", "--test-freq=1")
+    legacy(*options, "--data-path=data", "--save-file=run", "--epochs=1", "--test-freq=1")
+    assert len(lines(legacy("--save-file=run", "--epochs=2"))) == 1
+    assert sha(place / "run") == sha(place / "whole") != sha(place / "first")
+
+
 def test_a_lower_rate_and_more_batches(place: Path, legacy: Command) -> None:
     options = [item for item in BASE if "range" not in item]
     legacy(*options, "--train-range=1-2", "--test-range=5", "--save-file=run", "--epochs=2", "--compat=cc1")

@@ -20,7 +20,7 @@ from convjit.data.ranges import Range, join_place, split_place
 from convjit.data.statistics import colour_axes, mean_image
 from convjit.errors import DataError, UsageError
 
-Batches = dict[int, tuple[NDArray[np.uint8], list[int]]]
+Batches = dict[int, tuple[NDArray[np.uint8], list[Any]]]
 
 
 def batches(*numbers: int, count: int = 5, shape: tuple[int, ...] = (3, 4, 4)) -> Batches:
@@ -122,9 +122,26 @@ def test_jpegs_in_parts(tmp_path: Path) -> None:
 def test_images_without_use_are_named(tmp_path: Path) -> None:
     files = [picture(i, (8, 8), kind="JPEG") for i in range(5)]
     files[1], files[4] = b"\xff\xd8 no", picture(4, (9, 9), kind="JPEG")
-    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [1], [], [0], [0]]))
-    assert found.train.labels.tolist() == [1, 0] and len(found.skipped) == 3
-    assert "no label" in found.skipped[1] and "shorter side must be 8" in found.skipped[2]
+    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [1], [2], [0], [0]]))
+    assert found.train.labels.tolist() == [1, 2, 0] and len(found.skipped) == 2
+    assert "image 1: " in found.skipped[0] and "shorter side must be 8" in found.skipped[1]
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    """A test takes the first of them; all of them are targets; an image without any counts for no class."""
+    files = [picture(i, (8, 8), kind="JPEG") for i in range(5)]
+    several = [[1], [2, 0], [], [2], [0, 1, 2]]
+    found = open_dataset(jpegs(tmp_path / "d", files, several, label_offset=0))
+    assert found.train.labels.tolist() == [1, 2, -1, 2, 0] and not found.skipped
+    train, test = in_memory(found.train), in_memory(found.test)
+    assert train.targets is not None and test.targets is not None
+    assert [np.flatnonzero(row).tolist() for row in train.targets] == [sorted(one) for one in several]
+    assert np.array_equal(test.targets.argmax(1), test.labels) and (test.targets.sum(1) == 1).all()
+    other = open_dataset(jpegs(tmp_path / "e", files, [[1], [2, 1], [], [2], [0, 1, 2]]))
+    assert other.train.labels.tolist() == found.train.labels.tolist() and other.fingerprint != found.fingerprint
+    # Labels that count from 1.
+    moved = open_dataset(jpegs(tmp_path / "f", files, [[2], [3, 1], [], [3], [1]], label_offset=-1, label_names=[]))
+    assert moved.train.labels.tolist() == [1, 2, -1, 2, 0]
 
 
 def test_colours(tmp_path: Path) -> None:
@@ -145,6 +162,9 @@ def test_wrong_files(tmp_path: Path) -> None:
         ({"data": np.zeros((48, 5), np.float32), "labels": [0] * 5}, "float32"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": [0] * 4}, "5 images have 4 labels"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": [-1] * 5}, "count from 0"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [[1, -1]] * 5}, "count from 0"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [[1, 3]] * 5}, "highest label is 3; 3 classes"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [[1, 0.5]] * 5}, "'0.5' is no label"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": ["x"] * 5}, "'x' is no label"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": [3] * 5}, "highest label is 3; 3 classes"),
         ({"data": [b"x"] * 3, "labels": [0] * 3}, "no image in it can be used"),

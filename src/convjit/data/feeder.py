@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.data.augment import Augmentation, draw
-from convjit.data.batch import Batch, Choice, augmented, chosen, in_order, minibatches
+from convjit.data.batch import Batch, Choice, augmented, chosen, drawn_labels, in_order, minibatches
 from convjit.data.dataset import Images
 from convjit.data.decoder import Decoder
 from convjit.data.encoded import Encoded
@@ -163,11 +163,15 @@ def _prepared(
 
 
 def _gather(images: Images, choice: Choice, augmentation: Augmentation | None, seed: int) -> Batch:
-    labels = images.labels[choice.index]
+    targets = None if images.targets is None else images.targets[choice.index]
+    if targets is None or augmentation is None:
+        labels = images.labels[choice.index]
+    else:
+        labels = drawn_labels(targets, seed, choice.epoch, choice.index)
     labels[choice.count :] = -1
     pixels: NDArray[np.uint8] = images.pixels.take(choice.index, axis=0)
     crops = np.zeros((len(pixels), 3), np.int32)
-    batch = Batch(pixels, labels, crops, choice.count, choice.step, choice.epoch, choice.index)
+    batch = Batch(pixels, labels, crops, choice.count, choice.step, choice.epoch, choice.index, targets=targets)
     if augmentation is None:
         return batch
     size = pixels.shape[2], pixels.shape[3]
