@@ -13,8 +13,9 @@ from image_sets import picture
 from numpy.typing import NDArray
 from original_files import Old, old_pickle, write_batches
 
-from convjit.data import open_dataset, open_place
-from convjit.data.dataset import in_memory
+from convjit.data import Augmentation, Feeder, Preprocessing, open_dataset, open_place
+from convjit.data.dataset import in_memory, parts_of
+from convjit.data.decode import decode
 from convjit.data.original_pickle import StandIn, plain, unpickle_original
 from convjit.data.ranges import Range, join_place, split_place
 from convjit.data.statistics import colour_axes, mean_image
@@ -107,16 +108,49 @@ def jpegs(folder: Path, files: list[bytes], labels: list[Any], **meta: Any) -> P
 
 
 def test_jpegs_in_parts(tmp_path: Path) -> None:
-    sizes = [(8, 8), (8, 11), (13, 8), (8, 8)]
-    files = [picture(i, size, kind="JPEG") for i, size in enumerate(sizes)]
+    files = [picture(i, (8, 8), kind="JPEG") for i in range(4)]
     files.append(picture(9, (8, 8), mode="L", kind="JPEG"))
-    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [2, 0], [0], [2], [1]], label_offset=0, img_size=8))
+    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [2], [0], [2], [1]], label_offset=0, img_size=8))
     assert found.train.labels.tolist() == [1, 2, 0, 2, 1] and found.shape == (3, 8, 8)
-    from convjit.data.decode import decode
-
-    wide = decode(files[1], None)
-    assert np.array_equal(in_memory(found.train).pixels[1], wide[:, :, 1:9])
+    assert np.array_equal(in_memory(found.train).pixels[1], decode(files[1], None))
     assert (in_memory(found.train).pixels[4][0] == in_memory(found.train).pixels[4][2]).all()
+
+
+def test_wider_jpegs(tmp_path: Path) -> None:
+    """Training crops from all of them, in data batches; a test takes their middle."""
+    sizes = [(8, 8), (8, 20), (20, 8), (8, 8)]
+    files = [picture(i, size, kind="JPEG") for i, size in enumerate(sizes)]
+    folder = jpegs(tmp_path / "d", files, [[1], [2, 0], [0], []])
+    place = f"{folder}#train=0,test=0"
+    found = open_place(place)
+    assert found.shape == (3, 8, 8) and len(found.train) == 4 and parts_of(found.train) == (4,)
+    whole = [decode(file, None) for file in files]
+    centres = in_memory(found.test)
+    assert np.array_equal(centres.pixels[1], whole[1][:, :, 6:14])
+    assert np.array_equal(centres.pixels[2], whole[2][:, 6:14])
+    seen: list[set[tuple[int, int]]] = [set() for _ in files]
+    labels = set()
+    augmentation = Augmentation(crop=(6, 6))
+    options: dict[str, Any] = {"seed": 1, "stop_step": 600, "shuffle": False, "augmentation": augmentation}
+    with Feeder(found.train, 3, preprocessing=Preprocessing((3, 8, 8), (6, 6)), **options) as feeder:
+        assert feeder.steps_per_epoch == 2
+        for batch in feeder:
+            for row in range(batch.count):
+                image = int(batch.index[row])
+                (down, right), crop = batch.crops[row, :2], batch.pixels[row]
+                windows = np.lib.stride_tricks.sliding_window_view(whole[image], (3, 6, 6))[0]
+                same = (windows == crop[:, down : down + 6, right : right + 6]).all((2, 3, 4))
+                assert same.sum() == 1
+                seen[image].add(tuple(np.argwhere(same)[0].tolist()))
+                if image in (1, 3):
+                    labels.add((image, int(batch.labels[row])))
+    assert [len(places) for places in seen] == [9, 45, 45, 9]
+    assert labels == {(1, 0), (1, 2), (3, -1)}
+    # What lies beside the middle counts too.
+    other = [files[0], picture(7, (8, 20), kind="JPEG"), *files[2:]]
+    assert open_place(f"{jpegs(tmp_path / 'e', other, [[1], [2, 0], [0], []])}#train=0,test=1000").fingerprint != (
+        open_place(f"{folder}#train=0,test=1000").fingerprint
+    )
 
 
 def test_images_without_use_are_named(tmp_path: Path) -> None:

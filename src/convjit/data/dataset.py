@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.encoded import Encoded
+from convjit.data.encoded import Encoded, HeldImages
 from convjit.errors import DataError
 
-__all__ = ["MAX_BYTES", "Dataset", "Images", "build", "check_bytes", "check_labels", "from_arrays", "in_memory"]
+__all__ = [
+    "MAX_BYTES",
+    "Dataset",
+    "Images",
+    "build",
+    "check_bytes",
+    "check_labels",
+    "from_arrays",
+    "in_memory",
+    "parts_of",
+]
 
 # A set is decoded as a whole and read at random, so it has to fit in memory.
 MAX_BYTES = 2 << 30
@@ -113,6 +123,11 @@ def in_memory(images: Images | Encoded, what: str = "this") -> Images:
     if not isinstance(images, Images):
         raise DataError(f"{what} needs images of one size that fit into memory; these are encoded")
     return images
+
+
+def parts_of(images: Images | Encoded) -> tuple[int, ...]:
+    """The numbers of images in the data batches that they came in; () if they came in one."""
+    return images.parts if isinstance(images, Images | HeldImages) else ()
 
 
 def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from convjit.data.augment import Augmentation, draw
 from convjit.data.batch import Batch, Choice, augmented, chosen, drawn_labels, in_order, minibatches
-from convjit.data.dataset import Images
+from convjit.data.dataset import Images, parts_of
 from convjit.data.decoder import Decoder
 from convjit.data.encoded import Encoded
 from convjit.data.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class Feeder:
     """Iterator over the batches of steps `start_step` .. `stop_step - 1`.
 
     `augmentation` says what is drawn for each image; `shuffle` draws a new order for every epoch; without it batches
-    hold consecutive images of one part of `images.parts`. The last batch of an epoch or part may be short. Encoded
+    hold consecutive images of one data batch. The last batch of an epoch or part may be short. Encoded
     images need a `preprocessing`. What goes wrong in the thread is raised by `next`. Close it, or use it in a `with`
     statement. Raises DataError for a crop larger than the images or an empty batch.
     """
@@ -52,7 +52,7 @@ class Feeder:
         preprocessing: Preprocessing | None = None,
     ) -> None:
         _check(images, batch, augmentation.crop)
-        parts = images.parts if isinstance(images, Images) and not shuffle else ()
+        parts = parts_of(images) if not shuffle else ()
         self.steps_per_epoch = len(minibatches(len(images), batch, parts))
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()

@@ -5,13 +5,14 @@
     data_batch_<n>          pickle: data, labels; or a folder of such files whose names end in .0, .1, ...
 
 `data` is uint8 (features, cases), a feature being channel*H*W + y*W + x; or a list of JPEG files, one side of each
-img_size long and the other no shorter, of which the centre is taken. `labels` are numbers, or a list of numbers for
-each image, none and several too: in training one of them is drawn in every epoch, a test takes the first, and targets
-of the classes have them all. Images that cannot be decoded are skipped and named.
+img_size long and the other no shorter: a test takes the centre, training crops from all of it. `labels` are numbers, or
+a list of numbers for each image, none and several too: in training one of them is drawn in every epoch, a test takes
+the first, and targets of the classes have them all. Images that cannot be decoded are skipped and named.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from convjit.data.dataset import Dataset, Images, build, check_bytes, check_labels
 from convjit.data.decode import BrokenImageError, WrongSizeError, decode
+from convjit.data.encoded import Encoded, HeldImages
 from convjit.data.original_pickle import plain, unpickle_original
 from convjit.data.source import Progress
 from convjit.data.stream import shown
@@ -54,10 +56,12 @@ class _Meta:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Images [N,C,H,W], and the labels of each."""
+    """Images [N,C,H,W] or the centres of wider ones, the labels of each, and the files if they come from such."""
 
     pixels: NDArray[np.uint8]
     labels: list[tuple[int, ...]]
+    files: list[bytes]
+    wider: bool
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,9 +90,17 @@ class OriginalSet:
         chosen = [self._joined(some, columns) for some in wanted]
         found = build(self.name, chosen[0], chosen[1], classes, self.skipped)
         mean, colours = self.meta.mean, self.meta.colours
-        return Dataset(
-            found.name, found.train, found.test, found.classes, found.fingerprint, found.skipped, mean, colours
-        )
+        train_images: Images | Encoded = chosen[0]
+        fingerprint = found.fingerprint
+        if any(one.wider for one in wanted[0]) and all(one.files for one in wanted[0]):
+            # There is more of them than their centres.
+            files = [file for one in wanted[0] for file in one.files]
+            train_images = HeldImages(files, chosen[0].labels, chosen[0].targets, chosen[0].parts, self.where)
+            digest = hashlib.sha256(fingerprint.encode())
+            for file in files:
+                digest.update(hashlib.sha256(file).digest())
+            fingerprint = digest.hexdigest()
+        return Dataset(self.name, train_images, found.test, classes, fingerprint, self.skipped, mean, colours)
 
     def _joined(self, some: Sequence[_Batch], columns: int) -> Images:
         """Batches as one, with so many columns of targets, or none."""
@@ -142,7 +154,9 @@ def read_original(path: Path, numbers: Sequence[int], progress: Progress | None 
         pixels = np.concatenate([part.pixels for part in parts])
         total += pixels.nbytes
         check_bytes(shown(path), total)
-        batches[number] = _Batch(pixels, [labels for part in parts for labels in part.labels])
+        labels, files = ([one for part in parts for one in getattr(part, name)] for name in ("labels", "files"))
+        files = files if all(part.files for part in parts) else []
+        batches[number] = _Batch(pixels, labels, files, any(part.wider for part in parts))
         if progress:
             progress(done, len(wanted))
     seen = sum(map(len, batches.values())) + len(skipped)
@@ -215,12 +229,12 @@ def _images(path: Path, meta: _Meta, skipped: list[str]) -> _Batch:
     values, where = unpickle_original(_bytes(path), shown(path)), shown(path)
     data, labels = plain(values.get("data")), _labels(values.get("labels"))
     if isinstance(data, list):
-        found, reasons = _decoded(data, meta.shape)
+        found, reasons, wider = _decoded(data, meta.shape)
     elif isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2:
         if data.shape[0] != math.prod(meta.shape):
             raise DataError(f"{where}: data is {list(data.shape)}; batches.meta says ({math.prod(meta.shape)}, cases)")
         found = list(np.ascontiguousarray(data.T).reshape(-1, *meta.shape))
-        reasons = {}
+        reasons, wider = {}, False
     else:
         form = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
         raise DataError(f"{where}: data is {form}; it must be uint8 (features, cases) or a list of JPEG files")
@@ -234,11 +248,13 @@ def _images(path: Path, meta: _Meta, skipped: list[str]) -> _Batch:
     every = [label for some in numbers for label in some]
     if every and (min(every) < 0 or max(every) >= 1 << 31):
         raise DataError(f"{where}: labels go from {min(every)} to {max(every)}; they count from 0")
-    return _Batch(np.stack([found[i] for i in good]), numbers)
+    files = [data[i] for i in good] if isinstance(data, list) else []
+    return _Batch(np.stack([found[i] for i in good]), numbers, files, wider)
 
 
-def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArray[np.uint8]], dict[int, str]]:
-    """Pixels of JPEG files, and why some have none."""
+def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArray[np.uint8]], dict[int, str], bool]:
+    """Pixels of JPEG files, why some have none, and whether any is larger than `shape`."""
+    larger: list[bool] = []
 
     def one(data: object) -> NDArray[np.uint8] | str:
         try:
@@ -248,6 +264,7 @@ def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArra
         _, height, width = pixels.shape
         if min(height, width) != shape[1]:
             return f"it is {width}x{height}; its shorter side must be {shape[1]}"
+        larger.append(height != width)
         top, left = (height - shape[1]) // 2, (width - shape[2]) // 2
         pixels = pixels[:, top : top + shape[1], left : left + shape[2]]
         return np.ascontiguousarray(np.broadcast_to(pixels, shape))
@@ -255,7 +272,7 @@ def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArra
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(one, files))
     reasons = {i: result for i, result in enumerate(found) if isinstance(result, str)}
-    return [np.zeros(shape, np.uint8) if isinstance(result, str) else result for result in found], reasons
+    return [np.zeros(shape, np.uint8) if isinstance(result, str) else result for result in found], reasons, any(larger)
 
 
 def _labels(value: object) -> list[tuple[int, ...]]:

@@ -117,7 +117,8 @@ def _image_memory(dataset: Dataset) -> str:
     """What a set takes of memory: its pixels; of encoded images, those that are kept decoded for the next epoch."""
     parts = (dataset.train, dataset.test)
     size = sum(part.pixels.nbytes for part in parts if isinstance(part, Images))
-    return megabytes(size) if dataset.shape else f"up to {megabytes(image_memory())}"
+    whole = all(isinstance(part, Images) for part in parts)
+    return megabytes(size) if whole else f"up to {megabytes(size + image_memory())}"
 
 
 def bound(waiting: float) -> str:
