@@ -161,6 +161,14 @@ def test_images_without_use_are_named(tmp_path: Path) -> None:
     assert "image 1: " in found.skipped[0] and "shorter side must be 8" in found.skipped[1]
 
 
+def test_colours_where_there_should_be_none(tmp_path: Path) -> None:
+    folder = write_batches(tmp_path / "d", batches(1, 2, shape=(1, 8, 8)))
+    value = {"data": [picture(0, (8, 8), kind="JPEG"), picture(1, (8, 8), mode="L", kind="JPEG")], "labels": [0, 1]}
+    (folder / "data_batch_1").write_bytes(old_pickle(value))
+    found = open_dataset(folder)
+    assert len(found.train) == 1 and "it has 3 channels; batches.meta says 1" in found.skipped[0]
+
+
 def test_several_labels(tmp_path: Path) -> None:
     """A test takes the first of them; all of them are targets; an image without any counts for no class."""
     files = [picture(i, (8, 8), kind="JPEG") for i in range(5)]

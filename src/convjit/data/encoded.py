@@ -76,6 +76,11 @@ class HeldImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files."""
+        return sum(map(len, self.files))
+
     def read(self, index: int) -> bytes:
         return self.files[index]
 

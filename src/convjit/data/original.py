@@ -261,7 +261,9 @@ def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArra
             pixels = decode(data if isinstance(data, bytes) else b"", None)
         except (BrokenImageError, WrongSizeError) as error:
             return str(error)
-        _, height, width = pixels.shape
+        channels, height, width = pixels.shape
+        if channels not in (1, shape[0]):
+            return f"it has {channels} channels; batches.meta says {shape[0]}"
         if min(height, width) != shape[1]:
             return f"it is {width}x{height}; its shorter side must be {shape[1]}"
         larger.append(height != width)
