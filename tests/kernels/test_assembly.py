@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,6 +12,7 @@ from problems import parse
 
 from convjit.codegen.target import TARGETS, Target
 from convjit.kernels import Problem
+from convjit.ops import ConvBackwardWeights, ConvForward
 
 CONV2, CONV3 = "conv n128 c32 h16 f32 k5 p2", "conv n128 c192 h13 f384 k3 p1"
 LOCAL3 = "local n128 c64 h6 f32 k3 p1 relu"
@@ -65,3 +67,20 @@ def test_nothing_spills_in_the_innermost_loop(line: str, name: str) -> None:
         # Half as many registers hold a tile and its operands, and now and then one value less than LLVM wants to keep.
         most = 0 if target.registers >= 32 else len(block.multiplies) // 4
         assert len(block.on_stack) <= most, f"{problem.text()}:\n" + "\n".join(block.on_stack)
+
+
+@pytest.mark.parametrize("name", ["avx512", "avx2", "neon"])
+@pytest.mark.parametrize("line", [CONV2, CONV3, SHAPES[2]])
+def test_products_of_winograd_keep_to_the_registers(line: str, name: str) -> None:
+    """The longest piece of code between the transforms, in forward and in the gradient of the weights."""
+    case = parse(line)
+    for op in case.ops():
+        if not isinstance(op, ConvForward | ConvBackwardWeights):
+            continue
+        asked = replace(Problem(op, case.batch, case.halos(op), TARGETS[name]), algorithm="winograd4", stage=1)
+        block = hottest(compile_text_for(asked), TARGETS[name])
+        assert block.loops, asked.text()
+        # For Arm in general, LLVM loads ahead of what the registers hold.
+        most = len(block.multiplies) // 4 if name == "neon" else 0
+        assert len(block.on_stack) <= most, asked.text()
+        assert len(block.matching(vector_name(TARGETS[name]))) >= len(block.multiplies) >= 8, asked.text()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from convjit.codegen.target import host_target
+from convjit.data import from_arrays
 from convjit.errors import UsageError
 from convjit.graph import Net
 from convjit.graph.lower import lower
@@ -12,9 +19,15 @@ from convjit.kernels.base import DIRECT
 from convjit.layers import Conv, Data, Fc, Logreg, Softmax
 from convjit.runtime.candidates import fastest
 from convjit.runtime.ways import Ways
+from convjit.train.api import carry_out, load
+from convjit.train.job import new_job
+from convjit.train.run_folder import RunFolder
+from convjit.train.trainer import Trainer
 from convjit.train.tuning import measure
 
 BATCH = 9
+TUNING = sys.modules["convjit.train.tuning"]
+"""By this way, since convjit.train is a function."""
 
 
 def _net() -> Net:
@@ -66,3 +79,42 @@ def test_a_way_that_was_chosen_stays() -> None:
     assert found.algorithm == "winograd2"
     with pytest.raises(UsageError, match=r"conv2.forward: there is no algorithm 'fast' for it; there are direct, "):
         Ways({"conv2.forward": "fast"}).problem(launch, BATCH, target)
+
+
+def test_a_tuned_run_keeps_to_its_algorithms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured once is what a resume and a test compute with, whatever is faster by then."""
+    monkeypatch.setattr(TUNING, "fastest", lambda measured: {"conv1.forward": DIRECT})
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (40, 4, 12, 11), np.uint8), random.integers(0, 3, 40)
+    data = from_arrays(pixels, labels, pixels[:9], labels[:9])
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    first = carry_out(_net(), data, epochs=2, batch=BATCH, out=whole, tune=True)
+    carry_out(_net(), data, epochs=1, batch=BATCH, out=halves, tune=True)
+    monkeypatch.setattr(TUNING, "fastest", lambda measured: pytest.fail("measured again"))
+    second = carry_out(resume=halves, data=data, epochs=2)
+    assert first.weights_sha256 == second.weights_sha256
+    settings = json.loads((whole / "run.json").read_text())["settings"]
+    assert settings["algorithms"] == {"conv1.forward": DIRECT}
+    with load(halves) as run:
+        assert run.state.ways == {"conv1.forward": DIRECT}
+        assert run.test(data).error == second.test_error
+    with pytest.raises(UsageError, match="--tune cannot be given with --resume"):
+        carry_out(resume=halves, data=data, tune=True)
+
+
+def test_the_same_bits_on_any_number_of_threads(tmp_path: Path) -> None:
+    """With algorithms of several stages and rounds, which share a workspace."""
+    ways = Ways()
+    launches = lower(_net(), BATCH, "train").launches
+    chosen = {one.name: asked.algorithm for one in launches if (asked := ways.problem(one, BATCH, host_target()))}
+    assert {chosen[f"conv2.{part}"] for part in ("forward", "backward_data")} != {DIRECT}
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (40, 4, 12, 11), np.uint8), random.integers(0, 3, 40)
+    data = from_arrays(pixels, labels, pixels[:9], labels[:9])
+    every = {"conv2.backward_weights": "winograd4", "conv1.forward": "winograd6", "conv2.forward": "winograd3"}
+    job = replace(new_job(_net(), data, epochs=2, batch=BATCH), ways=every)
+    weights = set()
+    for threads in (1, 2, 3, 8):
+        with Trainer(job, threads=threads) as trainer:
+            weights.add(trainer.run(RunFolder.create(tmp_path / str(threads), "net")).weights_sha256)
+    assert len(weights) == 1

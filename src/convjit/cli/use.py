@@ -34,6 +34,7 @@ __all__ = ["features", "predict", "test", "train"]
 @click.option("--resume", metavar="DIR", help="Go on with the run in this folder.")
 @set_option
 @lenient_option
+@click.option("--tune", is_flag=True, help="Measure every way to compute each launch, and keep to the fastest.")
 @click.option("--allow-code", is_flag=True, help="Run functions named by initWFunc, from the present folder.")
 @json_option
 def train(
@@ -48,6 +49,7 @@ def train(
     resume: str | None,
     overrides: tuple[str, ...],
     lenient: bool,
+    tune: bool,
     allow_code: bool,
     as_json: bool,
 ) -> int:
@@ -62,8 +64,8 @@ def train(
     with display(as_json) as (screen, bar):
         result = carry_out(
             net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, threads=threads,
-            out=out, resume=resume, lenient=lenient, allow_code=allow_code, watcher=TrainingView(screen, bar),
-            notes=notes_on(screen, bar),
+            out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
+            watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
         )  # fmt: skip
     show_result(screen, result)
     if result.interrupted:

@@ -16,16 +16,14 @@ from convjit.codegen.values import Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, MapsView, Problem, algorithm
 from convjit.kernels.neuron import apply_neuron
 from convjit.kernels.winograd_products import Room, blocking, multiply, packed_place
-from convjit.kernels.winograd_tiling import Tiling, corner_of, possible, square_cost, tiling, transform_source
+from convjit.kernels.winograd_tiling import Tiling, corner_of, gain, square_cost, tiling, transform_source
 from convjit.kernels.winograd_transforms import SIDES, square
 from convjit.ops.conv import ConvBackwardData, ConvForward
 
-__all__ = ["DIRECT_EFFICIENCY", "name_of"]
+__all__ = ["name_of"]
 
 _EFFICIENCY = 0.8
 """Share of the peak that the products reach."""
-DIRECT_EFFICIENCY = 0.8
-"""The same of the direct way."""
 
 
 def name_of(made: int) -> str:
@@ -34,15 +32,9 @@ def name_of(made: int) -> str:
 
 
 def _gain(made: int, problem: Problem) -> float:
-    """Cycles of the direct way over those of this one, for a block of images."""
     t = tiling(problem, made)
-    if not possible(t, problem.op):
-        return 0.0
-    direct = t.rows * t.columns * t.shape.size**2 * t.outputs * t.reduced / t.stride**2 / 2 / DIRECT_EFFICIENCY
-    products = t.points * t.outputs * t.reduced / 2 / _EFFICIENCY
     transforms = t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(t.scheme.output)
-    weights = t.outputs * t.reduced * t.points * 1.5 / problem.blocks
-    return direct / (t.tiles * (products + transforms) + weights)
+    return gain(problem, t, _EFFICIENCY, transforms)
 
 
 def _workspace(made: int, problem: Problem) -> int:

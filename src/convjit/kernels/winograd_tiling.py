@@ -16,12 +16,14 @@ from convjit.kernels.base import MapsView, Problem
 from convjit.kernels.winograd_transforms import SIDES, Matrix, Scheme, operations, square
 from convjit.ops.conv import ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
 
-__all__ = ["Corner", "Tiling", "corner_of", "possible", "put", "square_cost", "tiling", "transform_source"]
+__all__ = ["Corner", "Tiling", "corner_of", "gain", "put", "square_cost", "tiling", "transform_source"]
 
-_REGISTERS_PER_CYCLE = 2
+_STARTED_PER_CYCLE = 2
 """Vector instructions, and loads, that a core starts in a cycle; stores are half as many."""
+_DIRECT_EFFICIENCY = 0.8
+"""Share of the peak that the direct way reaches."""
 _AHEAD = 1
-"""Cache lines."""
+"""Cache lines from a point to the one that is asked for meanwhile."""
 _WAITING = 2.0
 """How much longer a transform takes than its instructions, measured on a Zen 3."""
 
@@ -89,11 +91,24 @@ def possible(t: Tiling, op: object) -> bool:
     return True
 
 
+def gain(problem: Problem, t: Tiling, efficiency: float, transforms: float) -> float:
+    """Cycles of the direct way over those of this one, for a block of images; 0 where the way does not exist.
+
+    `efficiency` is the share of the peak that the products reach, `transforms` the cycles of one tile's.
+    """
+    if not possible(t, problem.op):
+        return 0.0
+    direct = t.rows * t.columns * t.shape.size**2 * t.outputs * t.reduced / t.stride**2 / 2 / _DIRECT_EFFICIENCY
+    products = t.points * t.outputs * t.reduced / 2 / efficiency
+    weights = 1.5 * t.points * t.outputs * t.reduced / problem.blocks
+    return direct / (t.tiles * (products + transforms) + weights)
+
+
 def square_cost(matrix: Matrix) -> float:
     """Cycles of `square` with a matrix, its loads and stores included."""
     made, side = len(matrix), len(matrix[0])
-    arithmetic = (side + made) * operations(matrix) / _REGISTERS_PER_CYCLE
-    memory = side * (side + made) / _REGISTERS_PER_CYCLE + made * (side + made)
+    arithmetic = (side + made) * operations(matrix) / _STARTED_PER_CYCLE
+    memory = side * (side + made) / _STARTED_PER_CYCLE + made * (side + made)
     return _WAITING * max(arithmetic, memory) + 0.3 * min(arithmetic, memory)
 
 

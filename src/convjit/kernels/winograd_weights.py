@@ -19,8 +19,8 @@ from convjit.codegen.tile import Tile, near_equal
 from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, Problem, Round, algorithm
 from convjit.kernels.conv import tile_sizes
-from convjit.kernels.winograd import DIRECT_EFFICIENCY, name_of
-from convjit.kernels.winograd_tiling import Tiling, corner_of, possible, put, square_cost, tiling, transform_source
+from convjit.kernels.winograd import name_of
+from convjit.kernels.winograd_tiling import Tiling, corner_of, gain, put, square_cost, tiling, transform_source
 from convjit.kernels.winograd_transforms import SIDES, square, transposed
 from convjit.ops.conv import ConvBackwardWeights
 
@@ -117,15 +117,9 @@ def _layout(t: Tiling, blocks: int, target: Target) -> _Layout:
 
 
 def _gain(made: int, problem: Problem) -> float:
-    """Cycles of the direct way over those of this one, for a block of images."""
     t = tiling(problem, made)
-    if not possible(t, problem.op):
-        return 0.0
-    direct = t.rows * t.columns * t.shape.size**2 * t.outputs * t.reduced / t.stride**2 / 2 / DIRECT_EFFICIENCY
-    products = t.points * t.outputs * t.reduced / 2 / _EFFICIENCY
     transforms = t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(transposed(t.scheme.output))
-    weights = t.outputs * t.reduced * t.points * 1.5 / problem.blocks
-    return direct / (t.tiles * (products + _FAR * transforms) + weights)
+    return gain(problem, t, _EFFICIENCY, _FAR * transforms)
 
 
 def _workspace(made: int, problem: Problem) -> int:

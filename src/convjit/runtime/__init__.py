@@ -4,5 +4,6 @@ from convjit.runtime.executor import Executor, LaunchTime
 from convjit.runtime.memory import Store
 from convjit.runtime.reference import ReferenceExecutor
 from convjit.runtime.threads import thread_count
+from convjit.runtime.ways import Ways
 
-__all__ = ["Executor", "LaunchTime", "ReferenceExecutor", "Store", "thread_count"]
+__all__ = ["Executor", "LaunchTime", "ReferenceExecutor", "Store", "Ways", "thread_count"]

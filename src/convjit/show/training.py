@@ -52,6 +52,9 @@ class TrainingView(Watcher):
             f"data {where}{len(data.train):,} + {len(data.test):,} images {of} {shape}, {len(data.classes)} classes"
         )
 
+    def measuring(self, done: int, total: int, launch: str) -> None:
+        self._bar.update("measuring", done, total, launch)
+
     def compiling(self, done: int, total: int) -> None:
         self._bar.compiling(done, total)
 

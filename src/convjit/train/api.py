@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,14 +74,19 @@ def carry_out(
     resume: PathLike | None = None,
     lenient: bool = False,
     allow_code: bool = False,
+    tune: bool = False,
     watcher: Watcher | None = None,
     notes: Notes | None = None,
     seconds_between_checkpoints: float | None = None,
 ) -> Result:
-    """As `train`, but a signal that ended it is told in the result."""
+    """As `train`, but a signal that ended it is told in the result.
+
+    `tune` measures every way to compute each launch and takes the fastest, for this run and for good.
+    """
     from convjit.train.job import new_job, resumed_job
     from convjit.train.run_folder import RunFolder, check_new
     from convjit.train.trainer import SECONDS_BETWEEN_CHECKPOINTS, Trainer
+    from convjit.train.tuning import fastest, measure
 
     source = Path(data) if isinstance(data, str | os.PathLike) else data
     with ExitStack() as stack:
@@ -98,6 +104,7 @@ def carry_out(
                 "a recipe": recipe,
                 "--lenient": lenient or None,
                 "--allow-code": allow_code or None,
+                "--tune": tune or None,
             }
             if given := [name for name, value in fixed.items() if value is not None]:
                 raise UsageError(
@@ -122,6 +129,9 @@ def carry_out(
                 allow_code=allow_code,
                 notes=notes,
             )
+        if tune:
+            told = watcher.measuring if watcher else None
+            job = replace(job, ways=fastest(measure(job.net, job.batch, threads, progress=told)))
         between = SECONDS_BETWEEN_CHECKPOINTS if seconds_between_checkpoints is None else seconds_between_checkpoints
         trainer = Trainer(job, threads=threads, watcher=watcher, seconds_between_checkpoints=between)
         stack.enter_context(trainer)

@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,6 +77,8 @@ class State:
     """What is done to image files; see `convjit.data.Preprocessing`."""
     parts: tuple[int, ...] = ()
     """Images of the data batches, where minibatches keep to them."""
+    ways: Mapping[str, str] = field(default_factory=dict)
+    """Algorithms of launches that were chosen by measuring."""
 
     def text(self) -> str:
         """As JSON."""
@@ -138,6 +140,12 @@ def _preprocessing(value: Any) -> Mapping[str, Any] | None:
     return None if value is None else Preprocessing.parse(value).record()
 
 
+def _ways(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} names no algorithms")
+    return {_text(launch): _text(algorithm) for launch, algorithm in value.items()}
+
+
 def _sums(value: Any) -> Sums:
     if not isinstance(value, dict) or set(value) != {"loss", "error", "images"}:
         raise ValueError(f"{value!r} are no sums")
@@ -168,8 +176,9 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "train_error": _number,
     "preprocessing": _preprocessing,
     "parts": _tuple(_positive),
+    "ways": _ways,
 }
-_LATER = {"parts", "preprocessing"}
+_LATER = {"parts", "preprocessing", "ways"}
 """Fields that the first version did not write."""
 
 

@@ -20,6 +20,7 @@ from convjit.data.decode import MAX_FILE, BrokenImageError, quiet
 from convjit.data.relabel import relabelled
 from convjit.data.stream import shown
 from convjit.errors import DataError, RunError
+from convjit.runtime import Ways
 from convjit.train.checkpoint import Checkpoint, newest
 from convjit.train.checkpoint import load as load_checkpoint
 from convjit.train.job import Notes, check_data, open_data
@@ -85,7 +86,13 @@ class Run:
         record = state.preprocessing
         self.preprocessing = Preprocessing.parse(record) if record else preprocessing_of(self.net, self.recipe)
         self._session = Session(
-            self.net, state.batch, mean, preprocessing=self.preprocessing, threads=threads, progress=progress
+            self.net,
+            state.batch,
+            mean,
+            preprocessing=self.preprocessing,
+            ways=Ways(state.ways),
+            threads=threads,
+            progress=progress,
         )
         self._filled = 0
 

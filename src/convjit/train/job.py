@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -75,6 +75,8 @@ class Job:
     given: tuple[bytes, bytes] | None = None
     start: Checkpoint | None = None
     run_code: RunCode | None = None
+    ways: Mapping[str, str] = field(default_factory=dict)
+    """Algorithms of launches that were chosen by measuring."""
 
     @cached_property
     def order(self) -> Order:
@@ -272,6 +274,7 @@ def resumed_job(
         state.batch,
         state.seed,
         start=start,
+        ways=state.ways,
     )
     if ranges or (job.recipe.order == "batches") != bool(state.parts):
         folder.cut_metrics(state.reported)

@@ -37,6 +37,7 @@ def run_record(job: Job, executor: Executor) -> dict[str, Any]:
             "mirror": job.recipe.mirror,
             "mean": job.recipe.taken_off,
             "test_every": job.recipe.test_every,
+            "algorithms": dict(job.ways),
         },
         "versions": {
             "convjit": __version__,

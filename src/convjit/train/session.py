@@ -19,7 +19,7 @@ from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
 from convjit.layers import Learned, Logreg
 from convjit.program import Program, Role
-from convjit.runtime import Executor, Store
+from convjit.runtime import Executor, Store, Ways
 from convjit.train.sums import CostSums, Sums
 
 __all__ = ["CompileProgress", "Session"]
@@ -44,13 +44,14 @@ class Session:
         *,
         axes: NDArray[np.float32] | None = None,
         preprocessing: Preprocessing | None = None,
+        ways: Ways | None = None,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
         self.preprocessing = preprocessing
         self.store = Store()
-        self._threads, self._progress = threads, progress
+        self._ways, self._threads, self._progress = ways, threads, progress
         self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
@@ -74,7 +75,7 @@ class Session:
         key = mode, exports
         if key not in self._executors:
             program = lower(self.net, self.batch, mode, exports=exports)
-            executor = Executor(program, self.store, threads=self._threads, progress=self._progress)
+            executor = Executor(program, self.store, threads=self._threads, ways=self._ways, progress=self._progress)
             self._executors[key] = executor
             host = executor.host
             if "mean" in host:

@@ -21,6 +21,7 @@ from convjit import __version__
 from convjit.data import Feeder
 from convjit.data.statistics import colour_axes
 from convjit.errors import RunError
+from convjit.runtime import Ways
 from convjit.train.checkpoint import State, save
 from convjit.train.disk import need_space
 from convjit.train.initial import initial_weights
@@ -75,6 +76,7 @@ class Trainer:
             mean,
             axes=axes,
             preprocessing=job.preprocessing,
+            ways=Ways(job.ways),
             threads=threads,
             progress=self._watcher.compiling,
         )
@@ -263,6 +265,7 @@ class Trainer:
             version=__version__,
             parts=job.order.parts if job.recipe.order == "batches" else (),
             preprocessing=job.preprocessing.record(),
+            ways=job.ways,
             **vars(self._position),
         )
 

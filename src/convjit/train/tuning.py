@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from convjit.graph.lower import lower
 from convjit.graph.net import Net
-from convjit.runtime.candidates import Candidate, measure_launch, ways_of
+from convjit.runtime.candidates import Candidate, fastest, measure_launch, ways_of
 
-__all__ = ["measure"]
+__all__ = ["fastest", "measure"]
 
 
 def measure(

@@ -90,6 +90,9 @@ class Watcher:
     def planned(self, job: Job) -> None:
         """It is known what will be trained; compiling comes next."""
 
+    def measuring(self, done: int, total: int, launch: str) -> None:
+        """The ways to compute a launch are about to be measured, the one after `done` of `total`."""
+
     def compiling(self, done: int, total: int) -> None:
         """So many of so many kernels are compiled."""
 
