@@ -118,7 +118,7 @@ class TrainingView(Watcher):
 
 
 def _image_memory(dataset: Dataset) -> str:
-    """What a set takes of memory: its pixels; of encoded images, those that are kept decoded, and files held in memory."""
+    """What a set takes of memory: its pixels; of encoded images, those kept decoded, and files held in memory."""
     parts = (dataset.train, dataset.test)
     size = sum(part.pixels.nbytes for part in parts if isinstance(part, Images))
     size += sum(part.nbytes for part in parts if isinstance(part, HeldImages))
