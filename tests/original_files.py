@@ -76,9 +76,9 @@ def _array(array: NDArray[Any], text: bool) -> bytes:
 
 
 def write_batches(
-    folder: Path, batches: dict[int, tuple[NDArray[np.uint8], list[int]]], *, protocol: int = 2, **meta: Any
+    folder: Path, batches: dict[int, tuple[NDArray[np.uint8], list[Any]]], *, protocol: int = 2, **meta: Any
 ) -> Path:
-    """A directory of cuda-convnet: images [N,C,H,W] with their labels by the batch's number."""
+    """A directory of cuda-convnet: images [N,C,H,W] with their labels, numbers or lists, by the batch's number."""
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(batches.values()))[0]
     features = first[0].size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from original_files import Old, old_pickle, write_batches
+from PIL import Image
 from tiny_runs import DETECTOR, NET, PARAMS, kernels, tiny_data
 
 import convjit
@@ -65,6 +67,12 @@ def sha(run: Path) -> str:
     with convjit.load(run) as loaded:
         arrays = dict(loaded.checkpoint.arrays())
     return str([float(array.sum(dtype=np.float64)) for array in arrays.values()])
+
+
+def jpeg(pixels: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
 
 
 def lines(out: str) -> list[str]:
@@ -135,6 +143,48 @@ def test_it_is_there_already(place: Path, legacy: Command) -> None:
     assert not lines(legacy("--load-file=run"))
 
 
+def test_images_with_several_labels(place: Path, legacy: Command) -> None:
+    """One is drawn in every epoch, also by a run that was stopped in between; and the set is not as if it had one."""
+    data = tiny_data(train=120, test=80)
+    both = in_memory(data.train), in_memory(data.test)
+    for name, count in (("one", 1), ("data", 2)):
+        several = [(part.pixels, [[n, (n + 1) % 3][:count] for n in part.labels.tolist()]) for part in both]
+        write_batches(place / name, dict(enumerate(several, 1)))
+    options = [*BASE[1:3], "--data-provider=image", "--inner-size=7", "--mini=16", "--threads=1"]
+    options += ["--train-range=1", "--test-range=2"]
+    legacy(*options, "--data-path=one", "--save-file=first", "--epochs=2", "--test-freq=1")
+    legacy(*options, "--data-path=data", "--save-file=whole", "--epochs=2", "--test-freq=1")
+    legacy(*options, "--data-path=data", "--save-file=run", "--epochs=1", "--test-freq=1")
+    assert len(lines(legacy("--save-file=run", "--epochs=2"))) == 1
+    assert sha(place / "run") == sha(place / "whole") != sha(place / "first")
+
+
+def test_wider_jpegs(place: Path, legacy: Command) -> None:
+    """Data batches in order, a test and features of each; the same bits after a stop."""
+    rng = np.random.default_rng(0)
+    for number in (1, 2, 3):
+        labels = [[int(label)] for label in rng.integers(0, 3, 20)]
+        files = [jpeg(rng.integers(0, 256, (8, 12 + i % 3, 3), np.uint8)) for i in range(20)]
+        if number == 1:
+            pixels = np.zeros((20, 3, 8, 8), np.uint8)
+            write_batches(place / "jpegs", dict.fromkeys((1, 2, 3), (pixels, labels)))
+        (place / "jpegs" / f"data_batch_{number}").write_bytes(old_pickle({"data": files, "labels": labels}))
+    (place / "layers.cfg").write_text(NET.replace("channels=1", "channels=3"))
+    (place / "params.cfg").write_text(LAYERS)
+    options = ["--data-path=jpegs", *BASE[1:3], "--data-provider=image", "--inner-size=7", "--mini=8", "--threads=1"]
+    options += ["--train-range=1-2", "--test-range=3", "--test-freq=1"]
+    out = legacy(*options, "--save-file=whole", "--epochs=2")
+    assert [line.split()[0] for line in lines(out)] == ["1.1", "1.2", "2.1", "2.2"]
+    legacy(*options, "--save-file=run", "--epochs=1")
+    assert len(lines(legacy("--save-file=run", "--epochs=2"))) == 2
+    assert sha(place / "run") == sha(place / "whole")
+    out = legacy("--load-file=run", "--test-only=1", "--test-range=2-3")
+    assert len(re.findall(r"batch [23]: logprob", out)) == 2
+    legacy("-f", "run", "--write-features=fc3", "--feature-path=out", "--test-range=3")
+    with np.load(place / "out" / "features.npz") as written:
+        assert written["data"].shape == (20, 3)
+
+
 def test_a_lower_rate_and_more_batches(place: Path, legacy: Command) -> None:
     options = [item for item in BASE if "range" not in item]
     legacy(*options, "--train-range=1-2", "--test-range=5", "--save-file=run", "--epochs=2", "--compat=cc1")
@@ -186,12 +236,16 @@ def test_looking_without_training(place: Path, legacy: Command) -> None:
 
 def test_surgery(place: Path, legacy: Command) -> None:
     legacy(*BASE, "--save-file=run", "--epochs=1", "--compat=cc2")
-    legacy("--load-file=run", "--conv-to-local=conv1", "--save-file=new", "--epochs=2")
+    out = legacy("--load-file=run", "--conv-to-local=conv1", "--save-file=new", "--epochs=2")
+    # The layer file still says what it said; that surgery has changed the net since is no difference.
+    assert "differs from the net" not in out + legacy("--load-file=new", "--epochs=3")
     assert (
         "type=local" in (place / "new" / "net.cfg").read_text()
         and "type=conv\n" in (place / "run" / "net.cfg").read_text()
     )
     assert "conv-to-local" not in (place / "new" / "original.json").read_text()
+    (place / "layers.cfg").write_text(NET.replace("filters=4", "filters=5"))
+    assert "layers.cfg: differs from the net of the run" in legacy("--load-file=new", "--epochs=4")
 
 
 def test_surgery_needs_no_initial_weights(place: Path, legacy: Command) -> None:

@@ -51,6 +51,30 @@ def test_every_epoch_holds_every_image_once() -> None:
         assert np.array_equal(batch.pixels[: batch.count], source.pixels[batch.labels[: batch.count]])
 
 
+def test_one_of_several_labels_is_drawn_in_every_epoch() -> None:
+    plain = images()
+    rng = np.random.default_rng(1)
+    targets = rng.integers(0, 2, (N, 4), np.uint8)
+    targets[0], targets[1], targets[2] = 0, (0, 0, 1, 0), (1, 0, 1, 1)
+    several = Images(plain.pixels, np.where(targets.any(1), targets.argmax(1), -1).astype(np.int32), targets=targets)
+    drawn = np.full((200, N), -2)
+    for batch in feed(images=several, stop_step=1000):
+        assert batch.targets is not None and np.array_equal(batch.targets, targets[batch.index])
+        assert (batch.labels[batch.count :] == -1).all()
+        drawn[batch.epoch, batch.index[: batch.count]] = batch.labels[: batch.count]
+    assert (drawn[:, 0] == -1).all() and (drawn[:, 1] == 2).all()
+    for image in range(1, N):
+        assert set(drawn[:, image].tolist()) <= set(np.flatnonzero(targets[image]).tolist() or [-1])
+    # Each as often as the others: 67 of 200, of which the deviation is 7.
+    assert np.allclose(np.bincount(drawn[:, 2], minlength=4), [200 / 3, 0, 200 / 3, 200 / 3], atol=30)
+    # A function of seed, epoch and image: neither of the order nor of the minibatch.
+    for batch in feed(images=several, batch=23, shuffle=False, start_step=7, stop_step=8):
+        assert np.array_equal(batch.labels, drawn[7])
+    assert any(not np.array_equal(b.labels, drawn[7]) for b in feed(images=several, batch=23, seed=8, shuffle=False))
+    for batch in batches_in_order(several, 23):
+        assert np.array_equal(batch.labels, several.labels) and batch.targets is not None
+
+
 def test_a_short_batch_repeats_its_first_image() -> None:
     last = feed(stop_step=5)[-1]
     assert last.pixels.shape == (5, 3, 8, 6) and last.labels[3:].tolist() == [-1, -1]

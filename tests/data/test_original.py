@@ -13,14 +13,15 @@ from image_sets import picture
 from numpy.typing import NDArray
 from original_files import Old, old_pickle, write_batches
 
-from convjit.data import open_dataset, open_place
-from convjit.data.dataset import in_memory
+from convjit.data import Augmentation, Feeder, Preprocessing, open_dataset, open_place
+from convjit.data.dataset import in_memory, parts_of
+from convjit.data.decode import decode
 from convjit.data.original_pickle import StandIn, plain, unpickle_original
 from convjit.data.ranges import Range, join_place, split_place
 from convjit.data.statistics import colour_axes, mean_image
 from convjit.errors import DataError, UsageError
 
-Batches = dict[int, tuple[NDArray[np.uint8], list[int]]]
+Batches = dict[int, tuple[NDArray[np.uint8], list[Any]]]
 
 
 def batches(*numbers: int, count: int = 5, shape: tuple[int, ...] = (3, 4, 4)) -> Batches:
@@ -107,24 +108,82 @@ def jpegs(folder: Path, files: list[bytes], labels: list[Any], **meta: Any) -> P
 
 
 def test_jpegs_in_parts(tmp_path: Path) -> None:
-    sizes = [(8, 8), (8, 11), (13, 8), (8, 8)]
-    files = [picture(i, size, kind="JPEG") for i, size in enumerate(sizes)]
+    files = [picture(i, (8, 8), kind="JPEG") for i in range(4)]
     files.append(picture(9, (8, 8), mode="L", kind="JPEG"))
-    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [2, 0], [0], [2], [1]], label_offset=0, img_size=8))
+    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [2], [0], [2], [1]], label_offset=0, img_size=8))
     assert found.train.labels.tolist() == [1, 2, 0, 2, 1] and found.shape == (3, 8, 8)
-    from convjit.data.decode import decode
-
-    wide = decode(files[1], None)
-    assert np.array_equal(in_memory(found.train).pixels[1], wide[:, :, 1:9])
+    assert np.array_equal(in_memory(found.train).pixels[1], decode(files[1], None))
     assert (in_memory(found.train).pixels[4][0] == in_memory(found.train).pixels[4][2]).all()
+
+
+def test_wider_jpegs(tmp_path: Path) -> None:
+    """Training crops from all of them, in data batches; a test takes their middle."""
+    sizes = [(8, 8), (8, 20), (20, 8), (8, 8)]
+    files = [picture(i, size, kind="JPEG") for i, size in enumerate(sizes)]
+    folder = jpegs(tmp_path / "d", files, [[1], [2, 0], [0], []])
+    place = f"{folder}#train=0,test=0"
+    found = open_place(place)
+    assert found.shape == (3, 8, 8) and len(found.train) == 4 and parts_of(found.train) == (4,)
+    whole = [decode(file, None) for file in files]
+    centres = in_memory(found.test)
+    assert np.array_equal(centres.pixels[1], whole[1][:, :, 6:14])
+    assert np.array_equal(centres.pixels[2], whole[2][:, 6:14])
+    seen: list[set[tuple[int, int]]] = [set() for _ in files]
+    labels = set()
+    augmentation = Augmentation(crop=(6, 6))
+    options: dict[str, Any] = {"seed": 1, "stop_step": 600, "shuffle": False, "augmentation": augmentation}
+    with Feeder(found.train, 3, preprocessing=Preprocessing((3, 8, 8), (6, 6)), **options) as feeder:
+        assert feeder.steps_per_epoch == 2
+        for batch in feeder:
+            for row in range(batch.count):
+                image = int(batch.index[row])
+                (down, right), crop = batch.crops[row, :2], batch.pixels[row]
+                windows = np.lib.stride_tricks.sliding_window_view(whole[image], (3, 6, 6))[0]
+                same = (windows == crop[:, down : down + 6, right : right + 6]).all((2, 3, 4))
+                assert same.sum() == 1
+                seen[image].add(tuple(np.argwhere(same)[0].tolist()))
+                if image in (1, 3):
+                    labels.add((image, int(batch.labels[row])))
+    assert [len(places) for places in seen] == [9, 45, 45, 9]
+    assert labels == {(1, 0), (1, 2), (3, -1)}
+    # What lies beside the middle counts too.
+    other = [files[0], picture(7, (8, 20), kind="JPEG"), *files[2:]]
+    assert open_place(f"{jpegs(tmp_path / 'e', other, [[1], [2, 0], [0], []])}#train=0,test=1000").fingerprint != (
+        open_place(f"{folder}#train=0,test=1000").fingerprint
+    )
 
 
 def test_images_without_use_are_named(tmp_path: Path) -> None:
     files = [picture(i, (8, 8), kind="JPEG") for i in range(5)]
     files[1], files[4] = b"\xff\xd8 no", picture(4, (9, 9), kind="JPEG")
-    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [1], [], [0], [0]]))
-    assert found.train.labels.tolist() == [1, 0] and len(found.skipped) == 3
-    assert "no label" in found.skipped[1] and "shorter side must be 8" in found.skipped[2]
+    found = open_dataset(jpegs(tmp_path / "d", files, [[1], [1], [2], [0], [0]]))
+    assert found.train.labels.tolist() == [1, 2, 0] and len(found.skipped) == 2
+    assert "image 1: " in found.skipped[0] and "shorter side must be 8" in found.skipped[1]
+
+
+def test_colours_where_there_should_be_none(tmp_path: Path) -> None:
+    folder = write_batches(tmp_path / "d", batches(1, 2, shape=(1, 8, 8)))
+    value = {"data": [picture(0, (8, 8), kind="JPEG"), picture(1, (8, 8), mode="L", kind="JPEG")], "labels": [0, 1]}
+    (folder / "data_batch_1").write_bytes(old_pickle(value))
+    found = open_dataset(folder)
+    assert len(found.train) == 1 and "it has 3 channels; batches.meta says 1" in found.skipped[0]
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    """A test takes the first of them; all of them are targets; an image without any counts for no class."""
+    files = [picture(i, (8, 8), kind="JPEG") for i in range(5)]
+    several = [[1], [2, 0], [], [2], [0, 1, 2]]
+    found = open_dataset(jpegs(tmp_path / "d", files, several, label_offset=0))
+    assert found.train.labels.tolist() == [1, 2, -1, 2, 0] and not found.skipped
+    train, test = in_memory(found.train), in_memory(found.test)
+    assert train.targets is not None and test.targets is not None
+    assert [np.flatnonzero(row).tolist() for row in train.targets] == [sorted(one) for one in several]
+    assert np.array_equal(test.targets.argmax(1), test.labels) and (test.targets.sum(1) == 1).all()
+    other = open_dataset(jpegs(tmp_path / "e", files, [[1], [2, 1], [], [2], [0, 1, 2]]))
+    assert other.train.labels.tolist() == found.train.labels.tolist() and other.fingerprint != found.fingerprint
+    # Labels that count from 1.
+    moved = open_dataset(jpegs(tmp_path / "f", files, [[2], [3, 1], [], [3], [1]], label_offset=-1, label_names=[]))
+    assert moved.train.labels.tolist() == [1, 2, -1, 2, 0]
 
 
 def test_colours(tmp_path: Path) -> None:
@@ -145,6 +204,9 @@ def test_wrong_files(tmp_path: Path) -> None:
         ({"data": np.zeros((48, 5), np.float32), "labels": [0] * 5}, "float32"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": [0] * 4}, "5 images have 4 labels"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": [-1] * 5}, "count from 0"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [[1, -1]] * 5}, "count from 0"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [[1, 3]] * 5}, "highest label is 3; 3 classes"),
+        ({"data": np.zeros((48, 5), np.uint8), "labels": [[1, 0.5]] * 5}, "'0.5' is no label"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": ["x"] * 5}, "'x' is no label"),
         ({"data": np.zeros((48, 5), np.uint8), "labels": [3] * 5}, "highest label is 3; 3 classes"),
         ({"data": [b"x"] * 3, "labels": [0] * 3}, "no image in it can be used"),

@@ -16,7 +16,7 @@ import convjit
 from convjit.cfg import parse_net
 from convjit.cli import main
 from convjit.data import Images
-from convjit.data.dataset import in_memory
+from convjit.data.dataset import build, in_memory
 from convjit.errors import ConfigError, UsageError
 from convjit.train.evaluate import Run
 from convjit.train.sums import CostSums
@@ -103,6 +103,24 @@ def test_precision_and_recall(detector: Result) -> None:
     assert (parts[0] + parts[1]).rates() == whole.rates()
     last = json.loads((detector.run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["test_precision"] == pytest.approx(right / declared.sum(0)) and len(last["test_recall"]) == 3
+
+
+def test_targets_are_all_labels_of_an_image(tmp_path: Path) -> None:
+    """The net learns of every class of an image, and tests by them, views and data batches apart."""
+    data = tiny_data()
+    parts = [in_memory(data.train), in_memory(data.test)]
+    there = [np.eye(3, dtype=np.uint8)[part.labels] | np.eye(3, dtype=np.uint8)[0] for part in parts]
+    train, test = (Images(part.pixels, part.labels, (), rows) for part, rows in zip(parts, there, strict=True))
+    net = write_net(tmp_path, DETECTOR, DETECTOR_PARAMS)
+    many = build("many", train, test, data.classes)
+    result = train_tiny(tmp_path, data=many, net=net, epochs=12)
+    with convjit.load(result.run) as run:
+        declared = rows(run, "fc3_neuron") >= 0.5
+        assert declared[:, 0].all(), "every image is of the first class"
+        found = run.test(many)
+        parted = run.test_costs(test.some(0, 25)) + run.test_costs(test.some(25, 60))
+    assert found.rates["recall"] == pytest.approx((declared & (there[1] > 0)).sum(0) / there[1].sum(0))
+    assert parted.class_rates == found.rates
 
 
 def test_no_class_is_divided_by_nothing() -> None:

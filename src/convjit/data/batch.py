@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from convjit import random
 from convjit.data.augment import Draws
 
-__all__ = ["Batch", "Choice", "augmented", "chosen", "in_order", "minibatches"]
+__all__ = ["Batch", "Choice", "augmented", "chosen", "drawn_labels", "in_order", "minibatches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,15 @@ def in_order(
             order = random.permutation(random.derive_key(seed, "shuffle", epoch), images)
             order_epoch = epoch
         yield chosen(order[slice(*cuts[position])], batch, step, epoch)
+
+
+def drawn_labels(targets: NDArray[np.uint8], seed: int, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.int32]:
+    """One label of each image, of which `targets` [B,K] has all, drawn anew in every epoch; -1 where it has none."""
+    drawn = random.uniforms(random.derive_key(seed, "label", epoch), indices, 1)
+    ranks = targets.cumsum(1, dtype=np.int64)
+    count = ranks[:, -1:]
+    found = (ranks > (drawn * count).astype(np.int64)).argmax(1)
+    return np.where(count[:, 0] > 0, found, -1).astype(np.int32)
 
 
 def augmented(batch: Batch, draws: Draws, regions: NDArray[np.float64], crop: tuple[int, int]) -> Batch:

@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.encoded import Encoded
+from convjit.data.encoded import Encoded, HeldImages
 from convjit.errors import DataError
 
-__all__ = ["MAX_BYTES", "Dataset", "Images", "build", "check_bytes", "from_arrays", "in_memory"]
+__all__ = [
+    "MAX_BYTES",
+    "Dataset",
+    "Images",
+    "build",
+    "check_bytes",
+    "check_labels",
+    "from_arrays",
+    "in_memory",
+    "parts_of",
+]
 
 # A set is decoded as a whole and read at random, so it has to fit in memory.
 MAX_BYTES = 2 << 30
@@ -25,12 +35,15 @@ MAX_BYTES = 2 << 30
 class Images:
     """Pixels uint8 [N,C,H,W], C-contiguous, and their labels int32 [N]; DataError when they are anything else.
 
-    `parts` are the numbers of images in the data batches that they came in, in order; () if they came in one.
+    `parts` are the numbers of images in the data batches that they came in, in order; () if they came in one. Where
+    images may have several labels, or none, `targets` uint8 [N,K] is 1 for each class of an image; `labels` are then
+    the first of each, -1 for none, and in training one of them is drawn.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int32]
     parts: tuple[int, ...] = ()
+    targets: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -45,13 +58,21 @@ class Images:
             raise DataError(
                 f"labels are {_form(labels)} for {pixels.shape[0]} images; allowed is int32 [{pixels.shape[0]}]"
             )
-        if labels.min() < 0:
+        if self.targets is not None and (self.targets.dtype != np.uint8 or self.targets.shape[:1] != labels.shape):
+            raise DataError(f"targets are {_form(self.targets)} for {len(labels)} images; allowed is uint8 [N,K]")
+        if self.targets is None and labels.min() < 0:
             raise DataError(f"image {labels.argmin()} has the label {labels.min()}; labels count from 0")
         if self.parts and (min(self.parts) < 1 or sum(self.parts) != len(labels)):
             raise DataError(f"{len(labels)} images in data batches of {sum(self.parts)}; they must agree")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def some(self, start: int, end: int) -> Images:
+        """Those from `start` up to `end`, as one data batch."""
+        which = slice(start, end)
+        targets = None if self.targets is None else self.targets[which]
+        return Images(self.pixels[which], self.labels[which], targets=targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +100,7 @@ class Dataset:
         if len(shapes) == 2 and shapes[0] != shapes[1]:
             found = f"training images are [C,H,W] = {shapes[0]}, test images {shapes[1]}"
             raise DataError(f"{found}; they must agree")
-        top = int(max(one.labels.max(initial=-1) for one in both))
-        if top >= len(self.classes):
-            raise DataError(
-                f"the highest label is {top}; {len(self.classes)} classes allow 0 to {len(self.classes) - 1}"
-            )
+        check_labels(int(max(one.labels.max(initial=-1) for one in both)), self.classes)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -95,11 +112,22 @@ class Dataset:
         return None
 
 
+def check_labels(top: int, classes: tuple[str, ...]) -> None:
+    """Raise DataError if the highest label has no class."""
+    if top >= len(classes):
+        raise DataError(f"the highest label is {top}; {len(classes)} classes allow 0 to {len(classes) - 1}")
+
+
 def in_memory(images: Images | Encoded, what: str = "this") -> Images:
     """The images, if they are decoded; DataError that says what cannot be done with others."""
     if not isinstance(images, Images):
         raise DataError(f"{what} needs images of one size that fit into memory; these are encoded")
     return images
+
+
+def parts_of(images: Images | Encoded) -> tuple[int, ...]:
+    """The numbers of images in the data batches that they came in; () if they came in one."""
+    return images.parts if isinstance(images, Images | HeldImages) else ()
 
 
 def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:
@@ -109,6 +137,8 @@ def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skip
         digest.update(repr(part.pixels.shape).encode())
         digest.update(part.pixels.data)
         digest.update(part.labels.astype("<i4", order="C", copy=False).data)
+        if part.targets is not None:
+            digest.update(np.ascontiguousarray(part.targets).data)
     digest.update("\0".join(classes).encode("utf-8", "surrogatepass"))
     return Dataset(name, train, test, classes, digest.hexdigest(), skipped)
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from convjit import settings
 from convjit.data.augment import Augmentation, Draws, draw
-from convjit.data.batch import Batch, Choice, augmented
+from convjit.data.batch import Batch, Choice, augmented, drawn_labels
 from convjit.data.decode import BrokenImageError, Picture, decode_picture, quiet
-from convjit.data.encoded import Encoded
+from convjit.data.encoded import Encoded, HeldImages
 from convjit.data.preprocessing import Preprocessing, Window, cover
 from convjit.errors import DataError, UsageError
 
@@ -194,8 +194,10 @@ class Decoder:
         decoded += decoded[:1] * more
         index = np.array([one.index for one in decoded], np.int64)
         labels = self.images.labels[index]
-        labels[count:] = -1
         targets = None if self.images.targets is None else self.images.targets[index]
+        if draws is not None and targets is not None and isinstance(self.images, HeldImages):
+            labels = drawn_labels(targets, self._seed, choice.epoch, index)
+        labels[count:] = -1
         crops = np.zeros((len(pixels), 3), np.int32)
         if draws is None:
             # Nothing is tested on an image that stands in for another.

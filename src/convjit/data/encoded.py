@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from convjit.data.decode import MAX_FILE
 from convjit.data.stream import shown
 
-__all__ = ["Encoded", "FileImages"]
+__all__ = ["Encoded", "FileImages", "HeldImages"]
 
 
 class Encoded(Protocol):
@@ -58,3 +58,31 @@ class FileImages:
 
     def name(self, index: int) -> str:
         return shown(self.paths[index])
+
+
+@dataclass(frozen=True, eq=False)
+class HeldImages:
+    """Image files whose contents are in memory, in data batches of `parts` images; `where` they came from.
+
+    In training one of the labels of an image is drawn, if there are targets.
+    """
+
+    files: Sequence[bytes]
+    labels: NDArray[np.int32]
+    targets: NDArray[np.uint8] | None
+    parts: tuple[int, ...]
+    where: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files."""
+        return sum(map(len, self.files))
+
+    def read(self, index: int) -> bytes:
+        return self.files[index]
+
+    def name(self, index: int) -> str:
+        return f"{self.where}: image {index}"

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.data.augment import Augmentation, draw
-from convjit.data.batch import Batch, Choice, augmented, chosen, in_order, minibatches
-from convjit.data.dataset import Images
+from convjit.data.batch import Batch, Choice, augmented, chosen, drawn_labels, in_order, minibatches
+from convjit.data.dataset import Images, parts_of
 from convjit.data.decoder import Decoder
 from convjit.data.encoded import Encoded
 from convjit.data.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class Feeder:
     """Iterator over the batches of steps `start_step` .. `stop_step - 1`.
 
     `augmentation` says what is drawn for each image; `shuffle` draws a new order for every epoch; without it batches
-    hold consecutive images of one part of `images.parts`. The last batch of an epoch or part may be short. Encoded
+    hold consecutive images of one data batch. The last batch of an epoch or part may be short. Encoded
     images need a `preprocessing`. What goes wrong in the thread is raised by `next`. Close it, or use it in a `with`
     statement. Raises DataError for a crop larger than the images or an empty batch.
     """
@@ -52,7 +52,7 @@ class Feeder:
         preprocessing: Preprocessing | None = None,
     ) -> None:
         _check(images, batch, augmentation.crop)
-        parts = images.parts if isinstance(images, Images) and not shuffle else ()
+        parts = parts_of(images) if not shuffle else ()
         self.steps_per_epoch = len(minibatches(len(images), batch, parts))
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
@@ -163,11 +163,15 @@ def _prepared(
 
 
 def _gather(images: Images, choice: Choice, augmentation: Augmentation | None, seed: int) -> Batch:
-    labels = images.labels[choice.index]
+    targets = None if images.targets is None else images.targets[choice.index]
+    if targets is None or augmentation is None:
+        labels = images.labels[choice.index]
+    else:
+        labels = drawn_labels(targets, seed, choice.epoch, choice.index)
     labels[choice.count :] = -1
     pixels: NDArray[np.uint8] = images.pixels.take(choice.index, axis=0)
     crops = np.zeros((len(pixels), 3), np.int32)
-    batch = Batch(pixels, labels, crops, choice.count, choice.step, choice.epoch, choice.index)
+    batch = Batch(pixels, labels, crops, choice.count, choice.step, choice.epoch, choice.index, targets=targets)
     if augmentation is None:
         return batch
     size = pixels.shape[2], pixels.shape[3]

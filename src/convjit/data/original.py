@@ -5,12 +5,14 @@
     data_batch_<n>          pickle: data, labels; or a folder of such files whose names end in .0, .1, ...
 
 `data` is uint8 (features, cases), a feature being channel*H*W + y*W + x; or a list of JPEG files, one side of each
-img_size long and the other no shorter, of which the centre is taken. `labels` are numbers, or a list of numbers for
-each image, of which the first counts. Images without a label, or that cannot be decoded, are skipped and named.
+img_size long and the other no shorter: a test takes the centre, training crops from all of it. `labels` are numbers, or
+a list of numbers for each image, none and several too: in training one of them is drawn in every epoch, a test takes
+the first, and targets of the classes have them all. Images that cannot be decoded are skipped and named.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -22,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.dataset import Dataset, Images, build, check_bytes
+from convjit.data.dataset import Dataset, Images, build, check_bytes, check_labels
 from convjit.data.decode import BrokenImageError, WrongSizeError, decode
+from convjit.data.encoded import Encoded, HeldImages
 from convjit.data.original_pickle import plain, unpickle_original
 from convjit.data.source import Progress
 from convjit.data.stream import shown
@@ -52,30 +55,63 @@ class _Meta:
 
 
 @dataclass(frozen=True)
+class _Batch:
+    """Images [N,C,H,W] or the centres of wider ones, the labels of each, and the files if they come from such."""
+
+    pixels: NDArray[np.uint8]
+    labels: list[tuple[int, ...]]
+    files: list[bytes]
+    wider: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
 class OriginalSet:
     """Some batches of a directory, by number; `skipped` names the images that could not be used."""
 
     where: str
     name: str
     meta: _Meta
-    batches: dict[int, Images]
+    batches: dict[int, _Batch]
     skipped: tuple[str, ...]
 
     def dataset(self, train: Sequence[int], test: Sequence[int]) -> Dataset:
         """The batches of these numbers as training and test images."""
-        chosen = []
-        for numbers in (train, test):
-            some = [self.batches[number] for number in numbers]
-            check_bytes(self.where, sum(one.pixels.nbytes for one in some))
-            pixels, labels = (np.concatenate([getattr(one, name) for one in some]) for name in ("pixels", "labels"))
-            chosen.append(Images(pixels, labels, tuple(map(len, some))))
-        highest = max(int(part.labels.max()) for part in chosen)
+        wanted = [[self.batches[number] for number in numbers] for numbers in (train, test)]
+        every = [labels for some in wanted for one in some for labels in one.labels]
+        highest = max((label for labels in every for label in labels), default=-1)
+        if highest < 0:
+            raise DataError(f"{self.where}: no image of these batches has a label")
         classes = self.meta.classes or tuple(str(label) for label in range(highest + 1))
+        check_labels(highest, classes)
+        columns = 0 if all(len(labels) == 1 for labels in every) else len(classes)
+        chosen = [self._joined(some, columns) for some in wanted]
         found = build(self.name, chosen[0], chosen[1], classes, self.skipped)
         mean, colours = self.meta.mean, self.meta.colours
-        return Dataset(
-            found.name, found.train, found.test, found.classes, found.fingerprint, found.skipped, mean, colours
-        )
+        train_images: Images | Encoded = chosen[0]
+        fingerprint = found.fingerprint
+        if any(one.wider for one in wanted[0]) and all(one.files for one in wanted[0]):
+            # There is more of them than their centres.
+            files = [file for one in wanted[0] for file in one.files]
+            train_images = HeldImages(files, chosen[0].labels, chosen[0].targets, chosen[0].parts, self.where)
+            digest = hashlib.sha256(fingerprint.encode())
+            for file in files:
+                digest.update(hashlib.sha256(file).digest())
+            fingerprint = digest.hexdigest()
+        return Dataset(self.name, train_images, found.test, classes, fingerprint, self.skipped, mean, colours)
+
+    def _joined(self, some: Sequence[_Batch], columns: int) -> Images:
+        """Batches as one, with so many columns of targets, or none."""
+        check_bytes(self.where, sum(one.pixels.nbytes + len(one) * columns for one in some))
+        every = [labels for one in some for labels in one.labels]
+        firsts = np.array([labels[0] if labels else -1 for labels in every], np.int32)
+        targets = np.zeros((len(every), columns), np.uint8) if columns else None
+        if targets is not None:
+            for row, labels in zip(targets, every, strict=True):
+                row[list(labels)] = 1
+        return Images(np.concatenate([one.pixels for one in some]), firsts, tuple(map(len, some)), targets)
 
 
 def is_original(path: Path) -> bool:
@@ -110,15 +146,17 @@ def read_original(path: Path, numbers: Sequence[int], progress: Progress | None 
         known = f"there are {min(there)} to {max(there)}" if there else "there are none"
         raise DataError(f"{shown(path)}: data_batch_{missing[0]} is missing; {known}")
     meta = _meta(unpickle_original(_bytes(path / _META), shown(path / _META)), shown(path / _META))
-    batches: dict[int, Images] = {}
+    batches: dict[int, _Batch] = {}
     skipped: list[str] = []
     wanted, total = list(dict.fromkeys(numbers)), 0
     for done, number in enumerate(wanted, 1):
         parts = [_images(file, meta, skipped) for file in _files(there[number])]
-        pixels, labels = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        pixels = np.concatenate([part.pixels for part in parts])
         total += pixels.nbytes
         check_bytes(shown(path), total)
-        batches[number] = Images(pixels.astype(np.uint8, copy=False), labels.astype(np.int32))
+        labels, files = ([one for part in parts for one in getattr(part, name)] for name in ("labels", "files"))
+        files = files if all(part.files for part in parts) else []
+        batches[number] = _Batch(pixels, labels, files, any(part.wider for part in parts))
         if progress:
             progress(done, len(wanted))
     seen = sum(map(len, batches.values())) + len(skipped)
@@ -187,43 +225,48 @@ def _colours(value: object, channels: int) -> NDArray[np.float32] | None:
     return found
 
 
-def _images(path: Path, meta: _Meta, skipped: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _images(path: Path, meta: _Meta, skipped: list[str]) -> _Batch:
     values, where = unpickle_original(_bytes(path), shown(path)), shown(path)
     data, labels = plain(values.get("data")), _labels(values.get("labels"))
     if isinstance(data, list):
-        found, reasons = _decoded(data, meta.shape)
+        found, reasons, wider = _decoded(data, meta.shape)
     elif isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2:
         if data.shape[0] != math.prod(meta.shape):
             raise DataError(f"{where}: data is {list(data.shape)}; batches.meta says ({math.prod(meta.shape)}, cases)")
         found = list(np.ascontiguousarray(data.T).reshape(-1, *meta.shape))
-        reasons = {}
+        reasons, wider = {}, False
     else:
         form = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
         raise DataError(f"{where}: data is {form}; it must be uint8 (features, cases) or a list of JPEG files")
     if len(labels) != len(found):
         raise DataError(f"{where}: {len(found)} images have {len(labels)} labels; there must be one for each")
-    reasons |= {i: "it has no label" for i, label in enumerate(labels) if label is None}
     skipped += [f"{where}: image {i}: {reason}" for i, reason in sorted(reasons.items())]
     good = [i for i in range(len(found)) if i not in reasons]
     if not good:
         raise DataError(f"{where}: no image in it can be used" + (f": {reasons[0]}" if reasons else ""))
-    numbers = np.array([labels[i] for i in good], np.int64) + meta.offset
-    if numbers.min() < 0 or numbers.max() >= 1 << 31:
-        raise DataError(f"{where}: labels go from {numbers.min()} to {numbers.max()}; they count from 0")
-    return np.stack([found[i] for i in good]), numbers
+    numbers = [tuple(label + meta.offset for label in labels[i]) for i in good]
+    every = [label for some in numbers for label in some]
+    if every and (min(every) < 0 or max(every) >= 1 << 31):
+        raise DataError(f"{where}: labels go from {min(every)} to {max(every)}; they count from 0")
+    files = [data[i] for i in good] if isinstance(data, list) else []
+    return _Batch(np.stack([found[i] for i in good]), numbers, files, wider)
 
 
-def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArray[np.uint8]], dict[int, str]]:
-    """Pixels of JPEG files, and why some have none."""
+def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArray[np.uint8]], dict[int, str], bool]:
+    """Pixels of JPEG files, why some have none, and whether any is larger than `shape`."""
+    larger: list[bool] = []
 
     def one(data: object) -> NDArray[np.uint8] | str:
         try:
             pixels = decode(data if isinstance(data, bytes) else b"", None)
         except (BrokenImageError, WrongSizeError) as error:
             return str(error)
-        _, height, width = pixels.shape
+        channels, height, width = pixels.shape
+        if channels not in (1, shape[0]):
+            return f"it has {channels} channels; batches.meta says {shape[0]}"
         if min(height, width) != shape[1]:
             return f"it is {width}x{height}; its shorter side must be {shape[1]}"
+        larger.append(height != width)
         top, left = (height - shape[1]) // 2, (width - shape[2]) // 2
         pixels = pixels[:, top : top + shape[1], left : left + shape[2]]
         return np.ascontiguousarray(np.broadcast_to(pixels, shape))
@@ -231,24 +274,22 @@ def _decoded(files: list[Any], shape: tuple[int, int, int]) -> tuple[list[NDArra
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(one, files))
     reasons = {i: result for i, result in enumerate(found) if isinstance(result, str)}
-    return [np.zeros(shape, np.uint8) if isinstance(result, str) else result for result in found], reasons
+    return [np.zeros(shape, np.uint8) if isinstance(result, str) else result for result in found], reasons, any(larger)
 
 
-def _labels(value: object) -> list[int | None]:
-    """A label for every image, None for none."""
+def _labels(value: object) -> list[tuple[int, ...]]:
+    """The labels of every image."""
     value = plain(value)
     items = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(items, list | tuple):
         raise DataError("labels are neither a list nor an array")
-    found: list[int | None] = []
+    found: list[tuple[int, ...]] = []
     for item in items:
         item = plain(item)
         item = item.reshape(-1).tolist() if isinstance(item, np.ndarray) else item
-        first = item[0] if isinstance(item, list | tuple) and item else item
-        if isinstance(first, list | tuple):
-            found.append(None)
-        elif isinstance(first, int | float) and float(first).is_integer():
-            found.append(int(first))
-        else:
-            raise DataError(f"'{shown(first)}' is no label; labels are whole numbers")
+        several = [plain(one) for one in item] if isinstance(item, list | tuple) else [item]
+        for one in several:
+            if not isinstance(one, int | float) or not float(one).is_integer():
+                raise DataError(f"'{shown(one)}' is no label; labels are whole numbers")
+        found.append(tuple(int(one) for one in several))
     return found

@@ -24,12 +24,12 @@ def relabelled(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
 
 def _relabel(images: Images | Encoded, numbers: NDArray[np.int32], count: int) -> Images | Encoded:
     labels = np.where(images.labels < 0, np.int32(-1), numbers[images.labels])
-    if isinstance(images, Images):
-        return Images(images.pixels, labels, images.parts)
     targets = None
     if images.targets is not None:
         targets = np.zeros((len(images), count), np.uint8)
         targets[:, numbers] = images.targets
+    if isinstance(images, Images):
+        return Images(images.pixels, labels, images.parts, targets)
     return _Relabelled(images, labels, targets)
 
 

@@ -130,7 +130,7 @@ def _test(original: Original, run: Run, images: Images, screen: Screen) -> None:
     first, start = original.range("test-range").first, 0
     whole: CostSums | None = None
     for number, size in enumerate(images.parts or (len(images),), first):
-        some = Images(images.pixels[start : start + size], images.labels[start : start + size])
+        some = images.some(start, start + size)
         start += size
         costs = run.test_costs(some, views=views_of(original), cost=original.text("logreg-name"))
         whole = whole + costs if whole else costs

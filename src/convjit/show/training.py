@@ -6,6 +6,7 @@ import time
 
 from convjit.data import Dataset, Images
 from convjit.data.decoder import image_memory
+from convjit.data.encoded import HeldImages
 from convjit.graph import counts
 from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, percent
 from convjit.show.net import Memory, show_layers, show_memory
@@ -117,10 +118,12 @@ class TrainingView(Watcher):
 
 
 def _image_memory(dataset: Dataset) -> str:
-    """What a set takes of memory: its pixels; of encoded images, those that are kept decoded for the next epoch."""
+    """What a set takes of memory: its pixels; of encoded images, those kept decoded, and files held in memory."""
     parts = (dataset.train, dataset.test)
     size = sum(part.pixels.nbytes for part in parts if isinstance(part, Images))
-    return megabytes(size) if dataset.shape else f"up to {megabytes(image_memory())}"
+    size += sum(part.nbytes for part in parts if isinstance(part, HeldImages))
+    whole = all(isinstance(part, Images) for part in parts)
+    return megabytes(size) if whole else f"up to {megabytes(size + image_memory())}"
 
 
 def bound(waiting: float) -> str:

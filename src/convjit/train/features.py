@@ -41,7 +41,7 @@ def write_features(
     for number, size in enumerate(parts, first):
         some = images
         if isinstance(images, Images):
-            some = Images(images.pixels[start : start + size], images.labels[start : start + size])
+            some = images.some(start, start + size)
         start += size
         data = np.array(list(run.rows(layer, some)))
         stem = "features" if len(parts) == 1 else f"features-{number}"

@@ -14,7 +14,6 @@ from pathlib import Path
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
 from convjit.data import (
     Dataset,
-    Images,
     Preprocessing,
     Progress,
     cifar10,
@@ -23,6 +22,7 @@ from convjit.data import (
     sample,
     split_place,
 )
+from convjit.data.dataset import parts_of
 from convjit.data.stream import shown
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
@@ -82,7 +82,7 @@ class Job:
     def order(self) -> Order:
         """Which minibatch comes when."""
         images = self.dataset.train
-        parts = images.parts if isinstance(images, Images) and self.recipe.order == "batches" else ()
+        parts = parts_of(images) if self.recipe.order == "batches" else ()
         return Order(parts or (len(self.dataset.train),), self.batch)
 
     @cached_property

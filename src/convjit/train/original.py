@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _KEPT = "original.json"
+# What the layer files said of a net that surgery has changed since.
+_BEFORE = "original.cfg"
 _DUMMY_CLASSES = 10
 _FIXED = tuple(name for name, option in OPTIONS.items() if option.once and option.kind in ("count", "number"))
 
@@ -193,7 +195,7 @@ def resumed(original: Original, folder: RunFolder, notes: Notes) -> Job:
         overrides=_overrides(original, _shape(dataset)),
         lenient=True,
     )
-    if not _same(texts, loaded.net, state.image):
+    if not _says(texts, _said(folder, loaded.net), state.image):
         notes.warn(f"{texts.origins[0]}: differs from the net of the run, which is the one that goes on")
     parameters = parameter_text(loaded.net, loaded.recipe)
     job = resumed_job(
@@ -203,13 +205,19 @@ def resumed(original: Original, folder: RunFolder, notes: Notes) -> Job:
     return job
 
 
-def _same(texts: NetTexts, net: Net, image: tuple[int, ...]) -> bool:
-    """Whether files that are no longer needed still say what a net is."""
+def _said(folder: RunFolder, net: Net) -> str:
+    """The definition of a run's net, before surgery if there was any: what layer files are compared with."""
+    kept = folder.read_text(_BEFORE)
+    return definition_text(net) if kept is None else kept.decode("utf-8", "replace")
+
+
+def _says(texts: NetTexts, definition: str, image: tuple[int, ...]) -> bool:
+    """Whether files that are no longer needed still say what they said once."""
     try:
         now = parse_net(texts.definition, texts.parameters, image=image, lenient=True).net
     except ConfigError:
         return False
-    return definition_text(now) == definition_text(net)
+    return definition_text(now) == definition
 
 
 def started(original: Original, checkpoint: OriginalCheckpoint, notes: Notes, out: Path) -> RunFolder:
@@ -221,6 +229,7 @@ def operated(original: Original, folder: RunFolder, job: Job, out: Path) -> RunF
     """A new run whose net has gone through --conv-to-local and --unshare-weights; the old one stays as it is."""
     assert job.start is not None
     arrays = dict(job.start.arrays())
+    before = _said(folder, job.net)
     step, net = job.start.state.step, job.net
     if names := original.names("unshare-weights"):
         done = unshare_weights(net, arrays, names)
@@ -235,6 +244,7 @@ def operated(original: Original, folder: RunFolder, job: Job, out: Path) -> RunF
         made = RunFolder.create(out, fresh.name)
         with made.lock():
             trainer.begin(made)
+            made.write_text(_BEFORE, before)
     return made
 
 

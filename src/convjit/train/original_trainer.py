@@ -129,7 +129,7 @@ class OriginalTrainer(Trainer):
             return images
         turn = (-(-done // self._testing.every) - 1) % len(parts)
         start = sum(parts[:turn])
-        return Images(images.pixels[start : start + parts[turn]], images.labels[start : start + parts[turn]])
+        return images.some(start, start + parts[turn])
 
     def _averages(self, folder: RunFolder, now: CostSums) -> CostSums:
         """Over the last tests, of which as many count as there are test batches; `now` is the very last."""

@@ -1,6 +1,7 @@
 """The folder of a run.
 
 net.cfg, params.cfg      as given; with --set, as it was trained, and net.given.cfg, params.given.cfg beside them
+original.json, .cfg      of `convjit legacy`: its options, and the definition of a net that surgery has changed since
 run.json                 settings, versions, data
 metrics.jsonl            one object per report: step, epoch, train_loss, train_error, images_per_s, waiting; where
                          tested also test_loss, test_error
