@@ -47,9 +47,11 @@ class TrainingView(Watcher):
         shape = "x".join(map(str, job.preprocessing.image))
         self._screen.line(f"net {job.name}, {count(job.net.parameters)} parameters")
         show_layers(self._screen, job.net, counts(job.net))
-        of = "of" if data.shape else "decoded when they are needed, to"
+        of = "images of" if data.shape else "images decoded when they are needed, to"
+        if data.numbers:
+            of = "rows of features,"
         self._screen.line(
-            f"data {where}{len(data.train):,} + {len(data.test):,} images {of} {shape}, {len(data.classes)} classes"
+            f"data {where}{len(data.train):,} + {len(data.test):,} {of} {shape}, {len(data.classes)} classes"
         )
 
     def measuring(self, done: int, total: int, launch: str) -> None:

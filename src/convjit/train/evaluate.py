@@ -77,14 +77,18 @@ class Run:
         state = self.state
         origins = (str(checkpoint.path), str(checkpoint.path))
         classes = len(state.classes)
-        loaded = parse_net(state.definition, state.parameters, origins=origins, image=state.image, classes=classes)
+        record = state.preprocessing
+        known = Preprocessing.parse(record) if record else None
+        numbers = known is not None and known.numbers
+        loaded = parse_net(
+            state.definition, state.parameters, origins=origins, image=state.image, classes=classes, numbers=numbers
+        )
         self.net, self.recipe = loaded.net, loaded.recipe
         mean = next((array for name, array in checkpoint.arrays() if name == "mean"), None)
         shape = (self.net.input.channels, self.net.input.height, self.net.input.width)
         if mean is None or mean.shape != shape or mean.dtype != np.float32:
             raise RunError(f"{checkpoint.path}: its mean image is missing or has another shape than {list(shape)}")
-        record = state.preprocessing
-        self.preprocessing = Preprocessing.parse(record) if record else preprocessing_of(self.net, self.recipe)
+        self.preprocessing = known or preprocessing_of(self.net, self.recipe)
         self._session = Session(
             self.net,
             state.batch,
@@ -195,7 +199,7 @@ class Run:
     def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction | DataError]:
         """Predictions in order, and in the place of a file that cannot be used the error that says why."""
         if why := self.preprocessing.check():
-            raise RunError(f"the run's images have {why}")
+            raise RunError(f"the run's images {why}")
         quiet()
         remaining = iter(paths)
         while some := list(islice(remaining, self.state.batch)):
