@@ -29,7 +29,9 @@ HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours"
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
-def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] = (), rewrite: bool = True) -> Program:
+def lower(
+    net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] = (), few: int = 0, rewrite: bool = True
+) -> Program:
     """The program of one step over `batch` images.
 
     train       forward, backward, update
@@ -37,8 +39,9 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     predict     forward as far as the net's outputs, as rows "<layer>.rows"
     gradients   forward and backward as when training; the gradients of all learned arrays and of the images are outputs
 
-    `exports` names further layers whose output is wanted as rows (test and predict). `rewrite` is for tests: False
-    leaves the program as the layers have launched it, each buffer with one meaning.
+    `exports` names further layers whose output is wanted as rows (test and predict). `few` is V where fewer images than
+    that shall not leave lanes idle (test and predict): the numbers are the same. `rewrite` is for tests: False leaves
+    the program as the layers have launched it, each buffer with one meaning.
     """
     if batch < 1:
         raise UsageError(f"a step of {batch} images; at least 1 is needed")
@@ -55,7 +58,7 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     if mode == "train":
         lowering.update()
     program = Program(batch, tuple(lowering.launches))
-    return finish(program) if rewrite else program
+    return finish(program, few) if rewrite else program
 
 
 def _labels(node: Node) -> bool:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import Target
 from convjit.codegen.values import Index, Pointer, Value
-from convjit.ops.base import NO_HALO, Halo, Maps, Op
+from convjit.ops.base import NO_HALO, ChannelMaps, Halo, Maps, Op
 
 __all__ = [
     "ALGORITHMS",
@@ -32,13 +32,14 @@ __all__ = [
     "generate",
     "generator",
     "has_kernel",
+    "prepares",
     "rounds",
     "stages",
     "workspace_bytes",
 ]
 
 DIRECT = "direct"
-"""The algorithm that every op has, with one stage and no workspace."""
+"""The algorithm that every op has; it has one stage and no workspace unless it is among ALGORITHMS."""
 WORKSPACE = "workspace"
 """Buffer that the stages of an algorithm share, behind the operands."""
 
@@ -66,15 +67,17 @@ class Problem:
         return dict(self.halos).get(operand, NO_HALO)
 
     def view(self, k: Kernel, operand: str) -> MapsView:
-        """One operand's maps as vectors."""
+        """One operand's maps as vectors; of V channels by V if they have a channel per lane."""
         maps = self.op.operands()[operand]
         assert isinstance(maps, Maps)
+        if isinstance(maps, ChannelMaps):
+            maps = Maps(-(-maps.channels // self.target.lanes), maps.height, maps.width)
         return MapsView(k.vectors(operand), maps, self.halo(operand))
 
     def text(self) -> str:
         """The problem on one line: what a cache is keyed by and what a failure prints."""
         halos = "".join(f" {o}+{h.top},{h.left},{h.bottom},{h.right}" for o, h in self.halos)
-        how = "" if self.algorithm == DIRECT else f" {self.algorithm}.{self.stage}"
+        how = "" if (self.algorithm, self.stage) == (DIRECT, 0) else f" {self.algorithm}.{self.stage}"
         return f"n{self.batch} {self.op.text()}{halos}{how} @{self.target.name}"
 
 
@@ -163,6 +166,8 @@ class Algorithm:
     """Bytes."""
     rounds: Callable[[Problem], list[Round]] | None = None
     """The turns of the stages, where some come more than once."""
+    prepares: int = 0
+    """So many of the first stages read learned arrays alone: while those stay the same, once is enough."""
 
 
 GENERATORS: dict[type[Op], Generate] = {}
@@ -207,37 +212,48 @@ def choose(problem: Problem, workspace: int | None = None) -> Problem:
     return replace(problem, algorithm=max(found, key=lambda name: found[name]))
 
 
+def _way(problem: Problem) -> Algorithm | None:
+    """The problem's algorithm; None for the direct one of an op that has a generator."""
+    if problem.algorithm == DIRECT and type(problem.op) in GENERATORS:
+        return None
+    return ALGORITHMS[type(problem.op)][problem.algorithm]
+
+
 def stages(problem: Problem) -> list[Problem]:
     """One problem for every kernel of its algorithm."""
-    if problem.algorithm == DIRECT:
-        return [problem]
-    return [replace(problem, stage=i) for i in range(len(ALGORITHMS[type(problem.op)][problem.algorithm].stages))]
+    way = _way(problem)
+    return [replace(problem, stage=i) for i in range(len(way.stages))] if way else [problem]
+
+
+def prepares(problem: Problem) -> int:
+    """How many of the first stages read learned arrays alone."""
+    way = _way(problem)
+    return way.prepares if way else 0
 
 
 def rounds(problem: Problem) -> list[tuple[Problem, Round]]:
     """The kernels of its algorithm in the order in which they run, and which of their tasks."""
     made = stages(problem)
-    way = ALGORITHMS.get(type(problem.op), {}).get(problem.algorithm)
+    way = _way(problem)
     turns = way.rounds(problem) if way and way.rounds else [Round(i) for i in range(len(made))]
     return [(made[turn.stage], turn) for turn in turns]
 
 
 def workspace_bytes(problem: Problem) -> int:
     """Bytes that the kernels of its algorithm share."""
-    return 0 if problem.algorithm == DIRECT else ALGORITHMS[type(problem.op)][problem.algorithm].workspace(problem)
+    way = _way(problem)
+    return way.workspace(problem) if way else 0
 
 
 def has_kernel(op: Op) -> bool:
     """Whether the op runs natively."""
-    return type(op) in GENERATORS
+    return type(op) in GENERATORS or DIRECT in ALGORITHMS.get(type(op), {})
 
 
 def generate(problem: Problem, symbol: str = "") -> Generated:
     """Write the kernel of a problem as a function called `symbol` (by default after its op)."""
     name = symbol or problem.op.kind()
     k = Kernel(name, (*problem.op.names, WORKSPACE), problem.target)
-    if problem.algorithm == DIRECT:
-        tasks = GENERATORS[type(problem.op)](k, problem)
-    else:
-        tasks = ALGORITHMS[type(problem.op)][problem.algorithm].stages[problem.stage](k, problem)
+    way = _way(problem)
+    tasks = (way.stages[problem.stage] if way else GENERATORS[type(problem.op)])(k, problem)
     return Generated(name, k.finish(), tasks, k.scratch_bytes)

@@ -11,7 +11,7 @@ from convjit.kernels.base import Problem, generator
 from convjit.kernels.sweep import CHUNK, Place, share, shares, sweep
 from convjit.ops.export import Export
 
-__all__: list[str] = []
+__all__ = ["transposed"]
 
 
 @generator(Export)
@@ -41,7 +41,7 @@ def export(k: Kernel, problem: Problem) -> int:
         first, end = share(k, part, tiles, CHUNK // lanes)
         with k.loop(first, end, name="tile") as tile:
             feature = tile * lanes
-            for image, numbers in enumerate(_transposed(k, [x.load(start + feature + i) for i in range(lanes)])):
+            for image, numbers in enumerate(transposed(k, [x.load(start + feature + i) for i in range(lanes)])):
                 k.loose_vectors(row + (feature + image * features)).store(numbers)
     with k.when(part.equals(parts - 1)):
         for rest in range(tiles * lanes, features):
@@ -49,7 +49,7 @@ def export(k: Kernel, problem: Problem) -> int:
     return problem.blocks * parts
 
 
-def _transposed(k: Kernel, vectors: list[Value]) -> list[Value]:
+def transposed(k: Kernel, vectors: list[Value]) -> list[Value]:
     """V vectors of V numbers with rows and columns exchanged, in log2(V) rounds of interleaving."""
     half, lanes = k.lanes // 2, k.lanes
     low = [number for i in range(half) for number in (i, i + lanes)]

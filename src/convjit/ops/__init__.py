@@ -13,7 +13,8 @@ rows and columns of a filter. x and y name what an op reads and writes, w and b 
 gradients of the cost with respect to them. Maps are (N, C, H, W) to NumPy and [N/V][C][H][W][V] in memory.
 """
 
-from convjit.ops.base import NO_HALO, Array, Arrays, Halo, Maps, Op, Operand, PerImage
+from convjit.ops.base import NO_HALO, Array, Arrays, ChannelMaps, Halo, Maps, Op, Operand, PerImage
+from convjit.ops.by_channel import ChangeLanes, ConvByChannel, FcByChannel, PerChannel
 from convjit.ops.channels import SelectChannels, SelectChannelsBackward
 from convjit.ops.colour import RgbToLab, RgbToYuv
 from convjit.ops.combine import Concat, Cut, Maximum, MaximumBackward, WeightedSum
@@ -77,6 +78,8 @@ __all__ = [
     "BinaryCounts",
     "BinaryForward",
     "Blur",
+    "ChangeLanes",
+    "ChannelMaps",
     "ClearHalo",
     "Concat",
     "Constrain",
@@ -84,6 +87,7 @@ __all__ = [
     "ContrastNormForward",
     "ConvBackwardData",
     "ConvBackwardWeights",
+    "ConvByChannel",
     "ConvForward",
     "ConvShape",
     "Copy",
@@ -101,6 +105,7 @@ __all__ = [
     "Export",
     "FcBackwardData",
     "FcBackwardWeights",
+    "FcByChannel",
     "FcForward",
     "FcShape",
     "Halo",
@@ -128,6 +133,7 @@ __all__ = [
     "Numbers",
     "Op",
     "Operand",
+    "PerChannel",
     "PerImage",
     "PeriodicUpdate",
     "PoolShape",
@@ -163,6 +169,7 @@ OPS: dict[str, type[Op]] = {
         BinaryCounts,
         BinaryForward,
         Blur,
+        ChangeLanes,
         ClearHalo,
         Concat,
         Constrain,
@@ -170,6 +177,7 @@ OPS: dict[str, type[Op]] = {
         ContrastNormForward,
         ConvBackwardData,
         ConvBackwardWeights,
+        ConvByChannel,
         ConvForward,
         Copy,
         CostTotals,
@@ -185,6 +193,7 @@ OPS: dict[str, type[Op]] = {
         Export,
         FcBackwardData,
         FcBackwardWeights,
+        FcByChannel,
         FcForward,
         Input,
         LocalBackwardData,
@@ -204,6 +213,7 @@ OPS: dict[str, type[Op]] = {
         NeuronBackward,
         NeuronForward,
         Numbers,
+        PerChannel,
         PeriodicUpdate,
         Rescale,
         Reshape,

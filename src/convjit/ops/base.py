@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_HALO", "Array", "Arrays", "Halo", "Maps", "Op", "Operand", "PerImage"]
+__all__ = ["NO_HALO", "Array", "Arrays", "ChannelMaps", "Halo", "Maps", "Op", "Operand", "PerImage"]
 
 NdArray: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, NdArray]
@@ -58,6 +58,17 @@ class Maps:
 
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True)
+class ChannelMaps(Maps):
+    """The same numbers as of `Maps` with a channel per lane, for few images: stored [N][C/V][H][W][V] with a halo.
+
+    The lanes beyond the last channel hold any numbers.
+    """
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} by channel"
 
 
 @dataclass(frozen=True)

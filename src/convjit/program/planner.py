@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convjit.ops.base import Maps, PerImage
+from convjit.ops.base import ChannelMaps, Maps, PerImage
 from convjit.program.buffer import Buffer, Program, Role
 
 __all__ = ["ALIGNMENT", "Plan", "buffer_bytes", "plan", "stored_shape"]
@@ -23,6 +23,8 @@ def stored_shape(buffer: Buffer, batch: int, lanes: int) -> tuple[int, ...]:
     shape = buffer.operand
     if isinstance(shape, Maps):
         h = buffer.halo
+        if isinstance(shape, ChannelMaps):
+            blocks, shape = batch, Maps(-(-shape.channels // lanes), shape.height, shape.width)
         return (blocks, shape.channels, h.top + shape.height + h.bottom, h.left + shape.width + h.right, lanes)
     if isinstance(shape, PerImage):
         return (blocks * lanes, *shape.shape)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convjit.ops.base import NO_HALO, Halo, Maps, Op
+from convjit.ops.base import NO_HALO, ChannelMaps, Halo, Maps, Op
+from convjit.ops.by_channel import PerChannel
 from convjit.ops.conv import ConvForward
 from convjit.ops.cost import LogregBackward, SoftmaxLogregBackward
 from convjit.ops.fc import FcForward
@@ -23,6 +24,7 @@ from convjit.ops.target_cost import (
 )
 from convjit.program.buffer import Buffer, Launch, Program, Role
 from convjit.program.check import check
+from convjit.program.few_images import few_images
 
 __all__ = [
     "finish",
@@ -35,11 +37,13 @@ __all__ = [
 ]
 
 
-def finish(program: Program) -> Program:
-    """All rewrites, in the order that they need."""
-    for rewrite in (fuse_neurons, fuse_slopes, fuse_softmax_cost, fuse_target_cost, work_in_place, give_halos):
+def finish(program: Program, few: int = 0) -> Program:
+    """All rewrites, in the order that they need; `few` are the lanes of the vectors that few images would not fill."""
+    for rewrite in (fuse_neurons, fuse_slopes, fuse_softmax_cost, fuse_target_cost):
         program = rewrite(program)
-    return check(program)
+    if few:
+        program = few_images(program, few)
+    return check(give_halos(work_in_place(program)))
 
 
 def _readers(program: Program, name: str) -> list[Launch]:
@@ -173,5 +177,9 @@ def give_halos(program: Program) -> Program:
 
 
 def _clear(buffer: Buffer) -> Launch:
-    assert isinstance(buffer.operand, Maps)
-    return Launch(f"{buffer.name}.halo", ClearHalo(buffer.operand), {"x": buffer})
+    maps = buffer.operand
+    assert isinstance(maps, Maps)
+    op: Op = ClearHalo(maps)
+    if isinstance(maps, ChannelMaps):
+        op = PerChannel.of(ClearHalo(Maps(maps.channels, maps.height, maps.width)))
+    return Launch(f"{buffer.name}.halo", op, {"x": buffer})

@@ -26,7 +26,7 @@ def traffic(launch: Launch, batch: int, lanes: int) -> Traffic:
 
     def size(operand: str) -> int:
         buffer = launch.buffers[operand]
-        if isinstance(launch.op, ClearHalo):
+        if isinstance(getattr(launch.op, "op", launch.op), ClearHalo):
             return buffer_bytes(buffer, batch, lanes) - buffer_bytes(replace(buffer, halo=NO_HALO), batch, lanes)
         part = launch.op.touched(operand)
         halo = launch.op.reach(operand) if isinstance(part, Maps) else NO_HALO

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
-from convjit.kernels import Problem, has_kernel, rounds, stages, workspace_bytes
+from convjit.kernels import Problem, Round, has_kernel, prepares, rounds, stages, workspace_bytes
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
@@ -54,8 +54,12 @@ class Executor:
         threads: int | None = None,
         target: Target | None = None,
         ways: Ways | None = None,
+        constant: bool = False,
         progress: Progress | None = None,
     ) -> None:
+        """`constant` says that learned arrays stay what they are until `prepare` is called: what kernels make of them
+        alone is made then, and kept.
+        """
         self.program = check(program)
         self.target = target or host_target()
         self.store = store
@@ -65,6 +69,8 @@ class Executor:
         self._arena = allocate(self.plan.arena)
         self._host: dict[str, NdArray] = {}
         self._arrays = {name: self._place(buffer) for name, buffer in program.buffers().items()}
+        self._constant = constant
+        self._prepared = False
         self._compile(progress)
         self._segments = self._cut()
         self._team = Team(self.threads)
@@ -94,27 +100,38 @@ class Executor:
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 8)
         self._driver = kind(self._loader.address(DRIVER))
 
-        self.scratch_bytes, self.workspace_bytes = kernel_memory(problems, compiled)
+        kept = [self._constant and bool(problem and prepares(problem)) for problem in problems]
+        shared = [None if keep else problem for keep, problem in zip(kept, problems, strict=True)]
+        self.scratch_bytes = kernel_memory(problems, compiled)[0]
+        self.workspace_bytes = kernel_memory(shared, compiled)[1]
         self._workspace = allocate(self.workspace_bytes)
+        self._kept = {i: allocate(workspace_bytes(p)) for i, p in enumerate(problems) if p and kept[i]}
         self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
-        self._pointers = [self._addresses(launch) for launch in launches]
-        self._table = np.zeros((len(turns), ROW), np.int64)
-        waits = _barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in problems])
-        before = -1
-        for row, (i, problem, turn) in zip(self._table, turns, strict=True):
-            entry = compiled[problem]
-            first, tasks = turn.tasks(entry.tasks)
-            # The turns of one launch wait for each other.
-            wait = waits[i] or i == before
-            row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first
-            before = i
+        self._pointers = [self._addresses(launch, self._kept.get(i)) for i, launch in enumerate(launches)]
+        waits = _barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in shared])
+
+        def table(chosen: list[tuple[int, Problem, Round]]) -> NDArray[np.int64]:
+            rows, before = np.zeros((len(chosen), ROW), np.int64), -1
+            for row, (i, problem, turn) in zip(rows, chosen, strict=True):
+                entry = compiled[problem]
+                first, tasks = turn.tasks(entry.tasks)
+                # The turns of one launch wait for each other.
+                wait = waits[i] or i == before
+                row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first
+                before = i
+            return rows
+
+        early = [turn for turn in turns if kept[turn[0]] and turn[1].stage < prepares(turn[1])]
+        turns = [turn for turn in turns if turn not in early]
+        self._preparation, self._table = table(early), table(turns)
         self._rows = np.searchsorted([i for i, _, _ in turns], np.arange(len(launches) + 1))
-        self._state = np.zeros((len(turns) + 1) * STATE_STRIDE + LINE, np.int64)
+        self._state = np.zeros((len(turns) + len(early) + 1) * STATE_STRIDE + LINE, np.int64)
         self._ticks = np.zeros((self.threads, len(turns) + 1), np.int64)
         self._give_way = _give_way()
 
-    def _addresses(self, launch: Launch) -> NDArray[np.int64]:
-        arrays = [*(self._arrays[launch.buffers[o].name] for o in launch.op.names), self._workspace]
+    def _addresses(self, launch: Launch, workspace: NDArray[np.uint8] | None) -> NDArray[np.int64]:
+        own = self._workspace if workspace is None else workspace
+        arrays = [*(self._arrays[launch.buffers[o].name] for o in launch.op.names), own]
         return np.array([array.ctypes.data for array in arrays], np.int64)
 
     def _cut(self) -> list[tuple[int, int, bool]]:
@@ -135,8 +152,15 @@ class Executor:
 
     # Running
 
+    def prepare(self) -> None:
+        """Before the first step, and when learned arrays have changed that were said to be constant."""
+        self._native(self._preparation, 0, len(self._preparation), ticks=False)
+        self._prepared = True
+
     def run(self) -> None:
         """One step."""
+        if not self._prepared:
+            self.prepare()
         for first, last, native in self._segments:
             if native:
                 self._native(self._table, int(self._rows[first]), int(self._rows[last]), ticks=False)
@@ -166,6 +190,8 @@ class Executor:
         """One step with a barrier after every launch; the wall time of each."""
         if any(not native for _, _, native in self._segments):
             raise ValueError("a program with ops that have no kernel cannot be profiled")
+        if not self._prepared:
+            self.prepare()
         table = self._table.copy()
         table[:, 3] = 1
         start = time.perf_counter()
@@ -196,7 +222,8 @@ class Executor:
     @property
     def kernel_bytes(self) -> int:
         """Room that kernels need beside the buffers: every thread's scratch, and the workspace."""
-        return self.workspace_bytes + self.scratch_bytes * self.threads
+        kept = sum(len(workspace) for workspace in self._kept.values())
+        return self.workspace_bytes + kept + self.scratch_bytes * self.threads
 
     def memory_bytes(self) -> int:
         """Everything that this executor and its store hold for the program."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.ops.base import Maps, PerImage
+from convjit.ops.base import ChannelMaps, Maps, PerImage
 from convjit.program import Buffer, buffer_bytes, stored_shape
 
 __all__ = ["Store", "allocate", "from_lanes", "to_lanes", "view_of"]
@@ -46,6 +46,9 @@ def _inside(stored: NdArray, buffer: Buffer) -> NdArray:
 
 def from_lanes(stored: NdArray, buffer: Buffer, batch: int) -> NdArray:
     """A copy as the logical array: (N, C, H, W) for maps, N rows for arrays per image."""
+    if isinstance(buffer.operand, ChannelMaps):
+        channels = np.moveaxis(_inside(stored, buffer), 4, 2)
+        return channels.reshape(batch, -1, *channels.shape[3:])[:, : buffer.operand.channels].copy()
     if isinstance(buffer.operand, Maps):
         return np.moveaxis(_inside(stored, buffer), 4, 1).reshape(-1, *buffer.operand.logical(1)[1:])[:batch].copy()
     return stored[:batch].copy() if isinstance(buffer.operand, PerImage) else stored.copy()
@@ -53,7 +56,13 @@ def from_lanes(stored: NdArray, buffer: Buffer, batch: int) -> NdArray:
 
 def to_lanes(logical: NdArray, stored: NdArray, buffer: Buffer) -> None:
     """Write a logical array into its stored form; images that only fill the last block repeat the first image."""
-    if isinstance(buffer.operand, Maps):
+    if isinstance(buffer.operand, ChannelMaps):
+        inside = _inside(stored, buffer)
+        blocks, lanes = stored.shape[1], stored.shape[-1]
+        channels = np.zeros((len(logical), blocks * lanes, *logical.shape[2:]), np.float32)
+        channels[:, : logical.shape[1]] = logical
+        inside[: len(logical)] = np.moveaxis(channels.reshape(-1, blocks, lanes, *logical.shape[2:]), 2, 4)
+    elif isinstance(buffer.operand, Maps):
         inside = _inside(stored, buffer)
         blocks, lanes = stored.shape[0], stored.shape[-1]
         index = np.arange(blocks * lanes)
