@@ -35,6 +35,7 @@ from convjit.kernels import (
     targets,
     update,
     winograd,
+    winograd_by_channel,
     winograd_weights,
 )
 from convjit.kernels.base import (
@@ -98,6 +99,7 @@ __all__ = [
     "targets",
     "update",
     "winograd",
+    "winograd_by_channel",
     "winograd_weights",
     "workspace_bytes",
 ]

@@ -9,6 +9,7 @@ takes a few tiles at a time through all three steps, so that what is between the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from convjit.codegen.kernel import Kernel
@@ -20,7 +21,7 @@ from convjit.kernels.winograd_tiling import Tiling, corner_of, gain, square_cost
 from convjit.kernels.winograd_transforms import SIDES, square
 from convjit.ops.conv import ConvBackwardData, ConvForward
 
-__all__ = ["name_of"]
+__all__ = ["name_of", "taps_of"]
 
 _EFFICIENCY = 0.8
 """Share of the peak that the products reach."""
@@ -46,12 +47,8 @@ def _transform_weights(made: int, k: Kernel, problem: Problem) -> int:
     """Task: the weights of one reduced map, for V outputs at a time."""
     t, lanes = tiling(problem, made), k.lanes
     s, n, flipped = t.shape, t.scheme.side, isinstance(problem.op, ConvBackwardData)
-    w, u, room = k.scalars("w"), k.scalars(WORKSPACE), k.scratch(n * t.scheme.size)
-    filter_floats = s.group_channels * s.size**2
-    step_o, step_c = (s.size**2, filter_floats) if flipped else (filter_floats, s.size**2)
+    u, room = k.scalars(WORKSPACE), k.scratch(n * t.scheme.size)
     group, r = k.split(k.task, s.groups, t.reduced)
-    channel, phase_y, phase_x = k.split(r, t.reduced // t.stride**2, t.stride, t.stride)
-    first = group * (s.group_filters * filter_floats) + channel * step_c
     heights = blocking(t, problem.blocks, problem.target).heights
 
     with k.loop(0, t.outputs, step=lanes, name="outputs") as o:
@@ -59,22 +56,35 @@ def _transform_weights(made: int, k: Kernel, problem: Problem) -> int:
         outputs = [k.minimum_index(o + lane, t.outputs - 1) for lane in range(lanes)]
         places = [packed_place(k, heights, output, r, t.reduced) for output in outputs]
 
-        def load(i: int, j: Value, outputs: list[Value] = outputs) -> Value:
-            y, x = k.index(i) * t.stride + phase_y, j * t.stride + phase_x
-            if flipped:
-                y, x = s.size - 1 - y, s.size - 1 - x
-            inside = (y < s.size) & (x < s.size)
-            tap = first + k.select(inside, y * s.size + x, 0)
-            taps = k.pack([w.load(tap + output * step_o) for output in outputs])
-            return k.select(inside, taps, 0) if t.stride > 1 else taps
-
         def store(i: Value, j: int, value: Value, places: list[Value] = places) -> None:
             point = (i * n + j) * (s.groups * t.outputs * t.reduced) + group * (t.outputs * t.reduced)
             for lane, place in enumerate(places):
                 u.store(k.lane(value, lane), point + place)
 
-        square(k, t.scheme.weights, load, store, room)
+        square(k, t.scheme.weights, taps_of(k, t, group, r, outputs, flipped=flipped), store, room)
     return s.groups * t.reduced
+
+
+def taps_of(
+    k: Kernel, t: Tiling, group: Value, r: Value, outputs: Sequence[Value], *, flipped: bool
+) -> Callable[[int, Value], Value]:
+    """The weights of V outputs of a group at a tap (i, j) of the tiling's filter, for one reduced map."""
+    s, w = t.shape, k.scalars("w")
+    filter_floats = s.group_channels * s.size**2
+    step_o, step_c = (s.size**2, filter_floats) if flipped else (filter_floats, s.size**2)
+    channel, phase_y, phase_x = k.split(r, t.reduced // t.stride**2, t.stride, t.stride)
+    first = group * (s.group_filters * filter_floats) + channel * step_c
+
+    def load(i: int, j: Value) -> Value:
+        y, x = k.index(i) * t.stride + phase_y, j * t.stride + phase_x
+        if flipped:
+            y, x = s.size - 1 - y, s.size - 1 - x
+        inside = (y < s.size) & (x < s.size)
+        tap = first + k.select(inside, y * s.size + x, 0)
+        taps = k.pack([w.load(tap + output * step_o) for output in outputs])
+        return k.select(inside, taps, 0) if t.stride > 1 else taps
+
+    return load
 
 
 def _convolve(made: int, k: Kernel, problem: Problem) -> int:
