@@ -6,6 +6,8 @@ in the order of the kernel for many images, from the bias on, so that it has the
 
 from __future__ import annotations
 
+from itertools import product
+
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Value
 from convjit.kernels.base import DIRECT, WORKSPACE, Algorithm, Problem, algorithm
@@ -41,8 +43,8 @@ def _multiply(k: Kernel, problem: Problem) -> int:
     """Task: a few vectors of outputs, for all images."""
     op, lanes, batch = _op(problem), k.lanes, problem.batch
     s, inputs = op.shape, op.shape.input.features
-    vectors = channel_blocks(s.outputs, lanes)
-    many = min(vectors, max(1, _CHAINS // batch))
+    blocks = channel_blocks(s.outputs, lanes)
+    many = min(blocks, max(1, _CHAINS // batch))
     y, w, x = problem.view(k, "y"), k.scalars("w"), k.scalars(WORKSPACE)
     # Beyond the last output the weights are the last one's; nothing is stored there.
     first = k.task * many
@@ -54,7 +56,7 @@ def _multiply(k: Kernel, problem: Problem) -> int:
     for image in range(batch):
         for i in range(many):
             start = k.pack([k.scalars("b").load(o) for o in outputs[i]]) if op.biases else k.number(0)
-            there = y.index(image, k.minimum_index(first + i, vectors - 1))
+            there = y.index(image, k.minimum_index(first + i, blocks - 1))
             sums[image][i].store(y.load(there) if op.accumulate else start)
 
     def add(at: Value, step: int, i: int, weights: Value) -> None:
@@ -62,23 +64,25 @@ def _multiply(k: Kernel, problem: Problem) -> int:
             number = k.broadcast(x.load(at + (image * inputs + step)))
             sums[image][i].store(k.fma(weights, number, sums[image][i].load()))
 
-    whole = inputs // lanes * lanes
+    # A cache line of every row at a time: rows whose distance is a multiple of 4096 bytes drive each other out.
+    line = max(lanes, 16)
+    whole = inputs // line * line
     if whole:
-        with k.loop(0, whole, lanes, name="inputs") as at:
-            for i in range(many):
-                lines = [k.loose_vectors(row + at).load() for row in rows[i]]
-                for step, weights in enumerate(transposed(k, lines)):
-                    add(at, step, i, weights)
+        with k.loop(0, whole, line, name="inputs") as at:
+            for i, start in product(range(many), range(0, line, lanes)):
+                vectors = [k.loose_vectors(row + at).load(start // lanes) for row in rows[i]]
+                for step, weights in enumerate(transposed(k, vectors)):
+                    add(at, start + step, i, weights)
     if whole < inputs:
         with k.loop(whole, inputs, name="rest") as at:
             for i in range(many):
                 add(at, 0, i, k.pack([row.load(at) for row in rows[i]]))
     for i in range(many):
-        with k.when(first + i < vectors):
+        with k.when(first + i < blocks):
             for image in range(batch):
                 value = sums[image][i].load()
                 y.store(apply_neuron(k, op.neuron, value) if op.neuron else value, y.index(image, first + i))
-    return -(-vectors // many)
+    return -(-blocks // many)
 
 
 def _workspace(problem: Problem) -> int:

@@ -14,16 +14,19 @@ from convjit.ops.conv import ConvForward
 from convjit.ops.fc import FcForward
 from convjit.program.buffer import Buffer, Launch, Program, Role
 
-__all__ = ["few_images"]
+__all__ = ["MOST_IMAGES", "few_images"]
+
+MOST_IMAGES = 8
+"""In a program of few images: as many as the shortest of wide vectors has lanes."""
 
 
 def few_images(program: Program, lanes: int) -> Program:
     """A forward-only program, no launch of which works in place or has a halo yet, for vectors of `lanes` numbers.
 
-    It is left as it is if it learns, or if its images fill a vector anyway.
+    It is left as it is if it learns, or has more than MOST_IMAGES images.
     """
     learns = any(buffer.role is Role.WEIGHTS for one in program.launches for buffer in _written(one))
-    if learns or program.batch >= lanes:
+    if learns or program.batch > MOST_IMAGES:
         return program
     layout = _Layout(_home(program, lanes))
     for launch in program.launches:

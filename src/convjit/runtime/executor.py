@@ -57,8 +57,8 @@ class Executor:
         constant: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """`constant` says that learned arrays stay what they are until `prepare` is called: what kernels make of them
-        alone is made then, and kept.
+        """`constant` says that learned arrays stay what they are until `arrays_changed` is called: what kernels make of
+        them alone is made once.
         """
         self.program = check(program)
         self.target = target or host_target()
@@ -152,15 +152,19 @@ class Executor:
 
     # Running
 
-    def prepare(self) -> None:
-        """Before the first step, and when learned arrays have changed that were said to be constant."""
-        self._native(self._preparation, 0, len(self._preparation), ticks=False)
+    def arrays_changed(self) -> None:
+        """Learned arrays that were said to be constant are others now."""
+        self._prepared = False
+
+    def _prepare(self) -> None:
+        """Make what is made of learned arrays alone, unless it is there."""
+        if not self._prepared and len(self._preparation):
+            self._native(self._preparation, 0, len(self._preparation), ticks=False)
         self._prepared = True
 
     def run(self) -> None:
         """One step."""
-        if not self._prepared:
-            self.prepare()
+        self._prepare()
         for first, last, native in self._segments:
             if native:
                 self._native(self._table, int(self._rows[first]), int(self._rows[last]), ticks=False)
@@ -190,8 +194,7 @@ class Executor:
         """One step with a barrier after every launch; the wall time of each."""
         if any(not native for _, _, native in self._segments):
             raise ValueError("a program with ops that have no kernel cannot be profiled")
-        if not self._prepared:
-            self.prepare()
+        self._prepare()
         table = self._table.copy()
         table[:, 3] = 1
         start = time.perf_counter()

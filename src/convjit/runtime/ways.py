@@ -9,7 +9,7 @@ from convjit.codegen.target import Target
 from convjit.errors import UsageError
 from convjit.kernels import Problem, candidates, choose, has_kernel
 from convjit.ops.base import NO_HALO
-from convjit.program import Launch
+from convjit.program import Launch, Program
 
 __all__ = ["Ways", "asked"]
 
@@ -35,6 +35,11 @@ class Ways:
         if name not in found:
             raise UsageError(f"{launch.name}: there is no algorithm '{name}' for it; there are {', '.join(found)}")
         return replace(plain, algorithm=name)
+
+    def pinned(self, program: Program, target: Target) -> Ways:
+        """Those that take for every launch what these take for the launch of that name in `program`."""
+        problems = {one.name: self.problem(one, program.batch, target) for one in program.launches}
+        return replace(self, chosen={name: problem.algorithm for name, problem in problems.items() if problem})
 
 
 def asked(launch: Launch, batch: int, target: Target) -> Problem | None:

@@ -95,6 +95,7 @@ class Run:
             mean,
             preprocessing=self.preprocessing,
             ways=Ways(state.ways),
+            constant=True,
             threads=threads,
             progress=progress,
         )
@@ -146,7 +147,7 @@ class Run:
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
-        found = self._ready("test" if views == 1 else "predict").test(images, views=views, cost=cost)
+        found = self._ready("test" if views == 1 else "predict", len(images)).test(images, views=views, cost=cost)
         assert found is not None
         return found
 
@@ -172,13 +173,13 @@ class Run:
 
         A layer with a neuron gives what goes into it; <layer>_neuron gives what comes out.
         """
-        session = self._ready("predict", () if layer in self.net.outputs else (layer,))
+        session = self._ready("predict", len(images), () if layer in self.net.outputs else (layer,))
         return session.rows(layer, images)
 
     def mean_rows(self, images: Images | Encoded, views: int, cost: str = "") -> NDArray[np.float64]:
         """Probabilities [N, classes], the mean over several views: the net's first ones, or those of a cost.logreg."""
         layer = self.net.logreg(cost)[0].inputs[1] if cost else self.net.outputs[0]
-        session = self._ready("predict")
+        session = self._ready("predict", len(images))
         return np.array(list(session.mean_rows(layer, images, session.views(views))))
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -187,7 +188,7 @@ class Run:
             wanted = "x".join(map(str, self.state.image))
             raise DataError(f"pixels are {list(pixels.shape)}; the run needs [N,C,H,W] with CxHxW = {wanted}")
         images = Images(np.ascontiguousarray(pixels), np.zeros(len(pixels), np.int32))
-        return np.array(list(self._ready("predict").predict(images)))
+        return np.array(list(self._ready("predict", len(images)).predict(images)))
 
     def predict_file(self, path: str | os.PathLike[str]) -> Prediction:
         """The prediction for one image file."""
@@ -217,9 +218,9 @@ class Run:
                 else:
                     yield Prediction(os.fspath(path), self.classes, tuple(next(rows)))
 
-    def _ready(self, mode: str, exports: tuple[str, ...] = ()) -> Session:
-        """The session with the program of this mode compiled and the weights in place."""
-        self._session.executor("test" if mode == "test" else "predict", exports)
+    def _ready(self, mode: str, images: int, exports: tuple[str, ...] = ()) -> Session:
+        """The session with the program of this mode for so many images compiled and the weights in place."""
+        self._session.executor("test" if mode == "test" else "predict", exports, images)
         if self._filled < self._session.programs:
             self._session.set_arrays(self.checkpoint.arrays(), increments=False)
             self._filled = self._session.programs

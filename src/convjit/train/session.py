@@ -18,8 +18,8 @@ from convjit.errors import RunError
 from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
 from convjit.layers import Learned, Logreg
-from convjit.program import Program, Role
-from convjit.runtime import Executor, Store, Ways
+from convjit.program import MOST_IMAGES, Program, Role
+from convjit.runtime import Executor, Store, Ways, host_target
 from convjit.train.sums import CostSums, Sums
 
 __all__ = ["CompileProgress", "Session"]
@@ -45,14 +45,17 @@ class Session:
         axes: NDArray[np.float32] | None = None,
         preprocessing: Preprocessing | None = None,
         ways: Ways | None = None,
+        constant: bool = False,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
+        """`constant` says that the learned arrays change by `set_arrays` alone."""
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
         self.preprocessing = preprocessing
         self.store = Store()
-        self._ways, self._threads, self._progress = ways, threads, progress
-        self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
+        self._ways, self._threads, self._progress = ways or Ways(), threads, progress
+        self._constant = constant
+        self._executors: dict[tuple[Mode, tuple[str, ...], int], Executor] = {}
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
         families = net.reported
@@ -70,12 +73,23 @@ class Session:
         """How many programs have been compiled."""
         return len(self._executors)
 
-    def executor(self, mode: Mode, exports: tuple[str, ...] = ()) -> Executor:
-        """The compiled program of one mode; `exports` are layers whose rows are wanted besides."""
-        key = mode, exports
+    def executor(self, mode: Mode, exports: tuple[str, ...] = (), images: int = 0) -> Executor:
+        """The compiled program of one mode; `exports` are layers whose rows are wanted besides.
+
+        For a number of `images` that is much smaller than a minibatch it may be one of fewer images, which gives the
+        same numbers for each.
+        """
+        key = mode, exports, self._size(mode, images)
         if key not in self._executors:
-            program = lower(self.net, self.batch, mode, exports=exports)
-            executor = Executor(program, self.store, threads=self._threads, ways=self._ways, progress=self._progress)
+            target, size = host_target(), key[2]
+            program, ways = lower(self.net, self.batch, mode, exports=exports), self._ways
+            if size < self.batch:
+                ways = ways.pinned(program, target)
+                program = lower(self.net, size, mode, exports=exports, few=target.lanes)
+            executor = Executor(
+                program, self.store, threads=self._threads, target=target, ways=ways, constant=self._constant,
+                progress=self._progress,
+            )  # fmt: skip
             self._executors[key] = executor
             host = executor.host
             if "mean" in host:
@@ -90,6 +104,15 @@ class Session:
                 ]
                 self._keys = [(host[name], name.removesuffix(".key")) for name in host if name.endswith(".key")]
         return self._executors[key]
+
+    def _size(self, mode: Mode, images: int) -> int:
+        """Images of a step, where `images` are wanted in all.
+
+        A step of few takes as long as its share of a minibatch, if not less, once the weights are prepared.
+        """
+        if mode != "predict" or not self._constant or not 0 < images <= self.batch // 2:
+            return self.batch
+        return min(MOST_IMAGES, 1 << (images - 1).bit_length())
 
     def step(self, batch: Batch, *, seed: int, progress: float, epoch: float, divisor: int = 0) -> Sums:
         """Train on one minibatch; what the main cost came to, and nan if any cost is no number.
@@ -134,7 +157,7 @@ class Session:
         executor = self.executor("test")
         found: CostSums | None = None
         self.left_out = 0
-        for batch in self._batches(images, stop):
+        for batch in self._batches(images, self.batch, stop):
             self._see(batch, self.views(1)[0])
             sums = self._run(executor, batch)
             self.left_out += _broken(batch)
@@ -143,9 +166,11 @@ class Session:
             return None
         return replace(found, images=found.images - self.left_out)
 
-    def _batches(self, images: Images | Encoded, stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """All images in order, until `stop` says so."""
-        with closing(batches_in_order(images, self.batch, self.preprocessing)) as batches:
+    def _batches(
+        self, images: Images | Encoded, size: int, stop: Callable[[], bool] | None = None
+    ) -> Iterator[Batch]:
+        """All images in order, `size` at a time, until `stop` says so."""
+        with closing(batches_in_order(images, size, self.preprocessing)) as batches:
             for batch in batches:
                 if stop and stop():
                     return
@@ -186,9 +211,9 @@ class Session:
         self, layer: str, images: Images | Encoded, views: Sequence[View], stop: Callable[[], bool] | None = None
     ) -> Iterator[NDArray[np.float64]]:
         """A layer's output, one row per image, the mean over some views of it."""
-        executor = self.executor("predict", () if layer in self.net.outputs else (layer,))
+        executor = self.executor("predict", () if layer in self.net.outputs else (layer,), len(images))
         rows = executor.host[f"{layer}.rows"]
-        for batch in self._batches(images, stop):
+        for batch in self._batches(images, executor.program.batch, stop):
             total = np.zeros(())
             for view in views:
                 self._see(batch, view)
@@ -209,12 +234,12 @@ class Session:
         return self.costs
 
     def _feed(self, executor: Executor, batch: Batch) -> None:
-        host = executor.host
+        host, size = executor.host, executor.program.batch
         for name in ("pixels", "crops", "labels", "places", "colours", "cuts"):
             if name in host:
-                np.copyto(host[name][: self.batch], getattr(batch, name))
+                np.copyto(host[name][:size], getattr(batch, name))
         if "targets" in host:
-            np.copyto(host["targets"][: self.batch], self._targets(batch))
+            np.copyto(host["targets"][:size], self._targets(batch))
 
     def _targets(self, batch: Batch) -> NDArray[np.int32]:
         """[N,K]: 1 for the classes of an image, 0 for others; -1, which means none, where nothing is known of it."""
@@ -237,6 +262,8 @@ class Session:
         Increments and sums may be missing, and are 0 then: parameters edited since may ask for more of them.
         """
         wanted = self._stored(increments)
+        for executor in self._executors.values():
+            executor.arrays_changed()
         for name, value in arrays:
             if name in wanted:
                 if value.shape != self.store[name].shape or value.dtype != np.float32:
