@@ -18,14 +18,14 @@ from convjit.ops.halo import ClearHalo
 from convjit.ops.neuron import NeuronForward
 from convjit.ops.norm import ContrastNormForward, ResponseNormForward
 from convjit.ops.pool import AvgPoolForward, MaxAbsPoolForward, MaxPoolForward
-from convjit.ops.resample import Blur, Mirror, Nailbed, Rescale, Resize
+from convjit.ops.resample import Blur, Mirror, Nailbed, Resize
 
 __all__ = ["PER_CHANNEL", "ByChannel", "ChangeLanes", "ConvByChannel", "FcByChannel", "PerChannel", "one_channel"]
 
 PER_CHANNEL: frozenset[type[Op]] = frozenset(
     (
         AvgPoolForward, Blur, ClearHalo, ContrastNormForward, MaxAbsPoolForward, MaxPoolForward, Maximum, Mirror,
-        Nailbed, NeuronForward, Rescale, Resize, ResponseNormForward, Scale, WeightedSum,
+        Nailbed, NeuronForward, Resize, ResponseNormForward, Scale, WeightedSum,
     )
 )  # fmt: skip
 """Ops that do the same to every channel, whatever the others hold."""
