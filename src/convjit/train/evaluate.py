@@ -46,6 +46,8 @@ class TestResult:
     error: float
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     broken: int = 0
+    counts_errors: bool = True
+    """Whether the main cost counts errors; the loss stands for the error if not."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ class Run:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         main, rates = costs.main, costs.class_rates
-        broken = self._session.left_out
-        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken)
+        means = main.mean_loss, main.mean_error
+        counted = self.net.counts_errors
+        return TestResult(self.state.step, costs.images, *means, rates, self._session.left_out, counted)
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
@@ -155,8 +158,10 @@ class Run:
     ) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns).
 
-        Of several views the mean probabilities count; by default there are as many as the recipe says.
+        Of several views the mean probabilities count; by default there are as many as the recipe says. RunError if the
+        net has no numbers for the classes.
         """
+        self._check_outputs()
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
         for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
@@ -200,6 +205,7 @@ class Run:
         """Predictions in order, and in the place of a file that cannot be used the error that says why."""
         if why := self.preprocessing.check():
             raise RunError(f"the run's images {why}")
+        self._check_outputs()
         quiet()
         remaining = iter(paths)
         while some := list(islice(remaining, self.state.batch)):
@@ -216,6 +222,13 @@ class Run:
                     yield image
                 else:
                     yield Prediction(os.fspath(path), self.classes, tuple(next(rows)))
+
+    def _check_outputs(self) -> None:
+        """RunError unless the net says something of every class."""
+        name = self.net.outputs[0]
+        if (numbers := self.net.nodes[name].output.features) != len(self.classes):
+            found = f"layer '{name}' ends in {numbers} numbers, not in one for each of the {len(self.classes)} classes"
+            raise RunError(f"{self.path}: {found}; convjit features writes what a layer makes of images")
 
     def _ready(self, mode: str, exports: tuple[str, ...] = ()) -> Session:
         """The session with the program of this mode compiled and the weights in place."""

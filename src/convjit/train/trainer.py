@@ -270,7 +270,8 @@ class Trainer:
         )
 
     def _result(self, folder: RunFolder, stop: Stop) -> Result:
-        clock, position, tested = self._clock, self._position, self._tested.main if self._tested else None
+        job, clock, position = self.job, self._clock, self._position
+        tested = self._tested.main if self._tested else None
         return Result(
             folder.path,
             position.step,
@@ -283,6 +284,7 @@ class Trainer:
             self.session.weights_sha256(),
             stop.number,
             round(clock.waited / clock.seconds, 3) if clock.seconds else 0.0,
+            job.net.counts_errors,
         )
 
     def close(self) -> None:
