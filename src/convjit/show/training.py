@@ -133,13 +133,16 @@ def _image_memory(dataset: Dataset) -> str:
     return megabytes(size) if whole else f"up to {megabytes(size + image_memory())}"
 
 
-def bound(waiting: float) -> str:
+def bound(waiting: float, *, decoded: bool = False) -> str:
     """What a run's speed was bound by, and what to do, from the share of its time in which no data were ready."""
     if waiting < _BOUND:
         return f"bound by computing: data were ready {percent(1 - waiting)} of the time"
-    return (
-        f"bound by data: {percent(waiting)} of the time none were ready. Smaller files are decoded faster "
-        "(convjit data pack); more memory keeps more images decoded (CONVJIT_IMAGE_MEMORY)"
+    found = f"bound by data: {percent(waiting)} of the time none were ready. "
+    if decoded:
+        return found + "The net takes less time than its images to be handed out; larger minibatches (--batch) help"
+    return found + (
+        "Smaller files are decoded faster (convjit data pack); more memory keeps more images decoded "
+        "(CONVJIT_IMAGE_MEMORY)"
     )
 
 
@@ -151,7 +154,7 @@ def show_result(screen: Screen, result: Result) -> None:
     if result.test_loss is not None:
         tested = outcome(result.test_loss, result.test_error if result.counts_errors else None)
         screen.line(f"test {tested}, {duration(result.seconds)}")
-    screen.line(bound(result.waiting))
+    screen.line(bound(result.waiting, decoded=result.decoded))
     screen.line(f"run {result.run}")
-    if result.counts_errors:
+    if result.counts_errors and result.from_files:
         screen.line(f"try it: convjit predict {result.run} IMAGE")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import __version__
-from convjit.data import Feeder
+from convjit.data import Feeder, Images
 from convjit.data.statistics import colour_axes
 from convjit.errors import RunError
 from convjit.runtime import Ways
@@ -285,6 +285,8 @@ class Trainer:
             stop.number,
             round(clock.waited / clock.seconds, 3) if clock.seconds else 0.0,
             job.net.counts_errors,
+            not job.preprocessing.check(),
+            isinstance(job.dataset.train, Images),
         )
 
     def close(self) -> None:

@@ -79,6 +79,10 @@ class Result:
     """Share of the training time in which no data were ready."""
     counts_errors: bool = True
     """Whether the main cost counts errors; its loss stands for the error if not."""
+    from_files: bool = True
+    """Whether the net takes image files, for which `convjit predict` is."""
+    decoded: bool = True
+    """Whether all images were decoded before the first step."""
 
     def record(self) -> dict[str, Any]:
         """What `train --json` prints."""
