@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ __all__ = [
 # A set is decoded as a whole and read at random, so it has to fit in memory.
 MAX_BYTES = 2 << 30
 
-Pixels = NDArray[np.uint8] | NDArray[np.float32]
+Pixels: TypeAlias = NDArray[Any]
+"""uint8, or float32 for features."""
 
 
 @dataclass(frozen=True, eq=False)
