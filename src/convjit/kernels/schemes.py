@@ -228,6 +228,6 @@ def _winograd(made: int, size: int) -> Scheme:
 
 SCHEMES: Mapping[str, Callable[[int], Scheme]] = {
     **{f"winograd{made}": partial(_winograd, made) for made in range(2, 7)},
-    **{f"fourier{side}": partial(Fourier, side) for side in (12, 16, 24, 32)},
+    **{f"fourier{side}": partial(Fourier, side) for side in (12, 16, 24)},
 }
 """From the name of an algorithm, and the number of taps, to the scheme."""

@@ -33,7 +33,10 @@ def _gain(way: str, problem: Problem) -> float:
         problem,
         t,
         _EFFICIENCY,
-        lambda: t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(t.scheme.output),
+        lambda: (
+            t.reduced * square_cost(t.scheme.data, problem.target)
+            + t.outputs * square_cost(t.scheme.output, problem.target)
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from convjit.codegen.kernel import Kernel
+from convjit.codegen.target import Target
 from convjit.codegen.values import Pointer, Value
 from convjit.kernels.base import MapsView, Problem
 from convjit.kernels.schemes import SCHEMES, Scheme
@@ -28,6 +29,8 @@ _AHEAD = 1
 """Cache lines from a point to the one that is asked for meanwhile."""
 _WAITING = 2.0
 """How much longer a transform takes than its instructions, measured on a Zen 3."""
+_OVERFLOWING = 1.5
+"""How much longer still, where what is between its two halves leaves the first-level cache no room."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,13 @@ def gain(problem: Problem, t: Tiling, efficiency: float, transforms: Callable[[]
     return direct / (t.tiles * (products + transforms()) + weights)
 
 
-def square_cost(transform: Transform) -> float:
+def square_cost(transform: Transform, target: Target) -> float:
     """Cycles of `square`, its loads and stores included."""
     made, side = sides(transform)
+    waiting = _WAITING * (_OVERFLOWING if made * side * 4 * target.lanes > target.first_level // 2 else 1)
     arithmetic = (side + made) * operations(transform) / _STARTED_PER_CYCLE
     memory = side * (side + made) / _STARTED_PER_CYCLE + made * (side + made)
-    return _WAITING * max(arithmetic, memory) + 0.3 * min(arithmetic, memory)
+    return waiting * max(arithmetic, memory) + 0.3 * min(arithmetic, memory)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ def _gain(way: str, problem: Problem) -> float:
     t = tiling(problem, way)
 
     def transforms() -> float:
-        return _FAR * (t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(transposed(t.scheme.output)))
+        of_dy = square_cost(transposed(t.scheme.output), problem.target)
+        return _FAR * (t.reduced * square_cost(t.scheme.data, problem.target) + t.outputs * of_dy)
 
     return gain(problem, t, _EFFICIENCY, transforms)
 
