@@ -19,17 +19,27 @@ from convjit.ops.constraint import Constrain
 from convjit.ops.export import Export
 from convjit.ops.reshape import Reshape
 from convjit.ops.update import PERIODIC_RATES, RATES, PeriodicUpdate, Update
-from convjit.program import Buffer, Launch, Program, Role, finish
+from convjit.program import Buffer, Launch, Program, Role, finish, narrow
 
-__all__ = ["HOST_ARRAYS", "Mode", "lower", "output_name"]
+__all__ = ["HOST_ARRAYS", "Dtype", "Mode", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
+Dtype = Literal["fp32", "bf16"]
+"""What activations and gradients are stored as."""
 
 HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours", "cuts", "targets")
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
-def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] = (), rewrite: bool = True) -> Program:
+def lower(
+    net: Net,
+    batch: int,
+    mode: Mode = "train",
+    *,
+    exports: Sequence[str] = (),
+    dtype: Dtype = "fp32",
+    rewrite: bool = True,
+) -> Program:
     """The program of one step over `batch` images.
 
     train       forward, backward, update
@@ -37,8 +47,9 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     predict     forward as far as the net's outputs, as rows "<layer>.rows"
     gradients   forward and backward as when training; the gradients of all learned arrays and of the images are outputs
 
-    `exports` names further layers whose output is wanted as rows (test and predict). `rewrite` is for tests: False
-    leaves the program as the layers have launched it, each buffer with one meaning.
+    `exports` names further layers whose output is wanted as rows (test and predict). With the `dtype` "bf16"
+    activations and their gradients are stored as bfloat16. `rewrite` is for tests: False leaves the program as the
+    layers have launched it, each buffer with one meaning.
     """
     if batch < 1:
         raise UsageError(f"a step of {batch} images; at least 1 is needed")
@@ -55,7 +66,8 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     if mode == "train":
         lowering.update()
     program = Program(batch, tuple(lowering.launches))
-    return finish(program) if rewrite else program
+    program = finish(program) if rewrite else program
+    return narrow(program) if dtype == "bf16" else program
 
 
 def _labels(node: Node) -> bool:
