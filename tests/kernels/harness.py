@@ -1,8 +1,8 @@
 """Runs one kernel on logical arrays: packs them for the lanes, guards all buffers, runs tasks in any order, unpacks.
 
 Around every buffer lies a page of poison that must be intact afterwards. Halos that the kernel reads are zero and must
-stay so; outputs, the halos of buffers that are only written, and scratch start as poison. Maps that a problem calls narrow
-lie there as bfloat16; what is compared is float32.
+stay so; outputs, the halos of buffers that are only written, and scratch start as poison. Maps that a problem calls
+narrow lie there as bfloat16; what is compared is float32.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from convjit.errors import UsageError, near
 from convjit.graph.net import Net, Node
@@ -21,11 +21,12 @@ from convjit.ops.reshape import Reshape
 from convjit.ops.update import PERIODIC_RATES, RATES, PeriodicUpdate, Update
 from convjit.program import Buffer, Launch, Program, Role, finish, narrow
 
-__all__ = ["HOST_ARRAYS", "Dtype", "Mode", "lower", "output_name"]
+__all__ = ["DTYPES", "HOST_ARRAYS", "Dtype", "Mode", "dtype_of", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
 Dtype = Literal["fp32", "bf16"]
 """What activations and gradients are stored as."""
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours", "cuts", "targets")
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
@@ -68,6 +69,14 @@ def lower(
     program = Program(batch, tuple(lowering.launches))
     program = finish(program) if rewrite else program
     return narrow(program) if dtype == "bf16" else program
+
+
+def dtype_of(text: str) -> Dtype:
+    """The type of this name; UsageError if there is none."""
+    for dtype in DTYPES:
+        if dtype == text:
+            return dtype
+    raise UsageError(f"dtype '{text}' is not known{near(text, DTYPES)}; there are {', '.join(DTYPES)}")
 
 
 def _labels(node: Node) -> bool:

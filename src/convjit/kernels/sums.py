@@ -20,7 +20,7 @@ Place = Callable[..., Index]
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums by their coordinates, whatever these are: `place` gives the index in the result, `beside` that in scratch."""
+    """Sums by their coordinates, whatever these are: `place` gives an index in the result, `beside` one in scratch."""
 
     result: MapsView
     place: Place

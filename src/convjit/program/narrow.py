@@ -22,7 +22,9 @@ def narrow(program: Program) -> Program:
     """
     arena = {name for name, b in program.of_role(Role.ARENA).items() if isinstance(b.operand, Maps)}
     kept = {launch.buffers[o].name for launch in program.launches for o in _exact(launch) if o in launch.buffers}
-    pairs = [(launch.buffers[a].name, launch.buffers[b].name) for launch in program.launches for a, b in launch.op.compared]
+    pairs = [
+        (launch.buffers[a].name, launch.buffers[b].name) for launch in program.launches for a, b in launch.op.compared
+    ]
     while more := {b for a, b in pairs if a in kept or a not in arena} - kept:
         kept |= more
     change = {name: replace(b, dtype=BF16) for name, b in program.buffers().items() if name in arena - kept}

@@ -119,6 +119,8 @@ def _fill(executor: Executor) -> dict[str, NDArray[Any]]:
         shape = launch.op.operands()[operand].logical(executor.program.batch)
         arrays[operand] = random.standard_normal(shape, np.float32)
         executor.write(launch.buffers[operand].name, arrays[operand])
+        # As it is stored: the error of a way is not that of the numbers that it is given.
+        arrays[operand] = executor.read(launch.buffers[operand].name)
     return arrays
 
 
