@@ -50,29 +50,27 @@ LINES = [
     "local n3 c40 h4 f12 k3 p1 halo",
 ]
 """Sums of whole numbers past 256, which bfloat16 does not hold: a sum that was rounded on its way would be another."""
-PLAIN = frozenset(
-    [
-        "bias_backward",
-        "concat",
-        "copy",
-        "cross_pool_backward",
-        "cross_pool_forward",
-        "cut",
-        "export",
-        "max_abs_pool_forward",
-        "max_pool_backward",
-        "max_pool_forward",
-        "maximum",
-        "maximum_backward",
-        "mirror",
-        "nailbed",
-        "nailbed_backward",
-        "reshape",
-        "select_channels",
-        "select_channels_backward",
-        "targets",
-    ]
-)
+PLAIN = {
+    "bias_backward",
+    "concat",
+    "copy",
+    "cross_pool_backward",
+    "cross_pool_forward",
+    "cut",
+    "export",
+    "max_abs_pool_forward",
+    "max_pool_backward",
+    "max_pool_forward",
+    "maximum",
+    "maximum_backward",
+    "mirror",
+    "nailbed",
+    "nailbed_backward",
+    "reshape",
+    "select_channels",
+    "select_channels_backward",
+    "targets",
+}
 """Ops whose results are whole numbers for whole numbers."""
 LARGE_WINDOWS: list[Op] = [
     MaxPoolBackward(PoolShape.parse("c2 h24 k17 s1"), neuron=Neuron("relu")),
