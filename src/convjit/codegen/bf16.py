@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from convjit.codegen.values import F32, I16, I32, Index, Pointer, Value, constant
 
-__all__ = ["Bf16Pointer", "rounded", "widened"]
+__all__ = ["Bf16Pointer", "PairPointer", "dot_pairs", "pairs", "rounded", "widened"]
 
 QUIET = 0x400000
 """Makes a NaN quiet, so that it is still one without its lower bits."""
@@ -61,6 +61,29 @@ def rounded(value: Value, *, native: bool) -> Value:
     return Value(at, at.trunc(kept.ir, _like(value, I16)))
 
 
+def pairs(low: Value, high: Value) -> Value:
+    """Two halves, as i16, to a word whose lower half is the first."""
+    at = low.at
+    first, second = (Value(at, at.zext(half.ir, _like(half, I32))) for half in (low, high))
+    return first | second << 16
+
+
+def dot_pairs(total: Value, a: Value, b: Value, *, native: bool) -> Value:
+    """total + both products of the pairs in vectors of words; without `native`, by arithmetic of float32."""
+    at = total.at
+    if native:
+        halves = ir.VectorType(_BFloat(), 2 * a.kind.count)
+        name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * a.kind.count}"
+        function = at.module.globals.get(name) or ir.Function(
+            at.module, ir.FunctionType(total.kind, [total.kind, halves, halves]), name
+        )
+        return Value(at, at.call(function, [total.ir, at.bitcast(a.ir, halves), at.bitcast(b.ir, halves)]))
+    for part in (lambda words: words & -0x10000, lambda words: words << 16):
+        x, y = (Value(at, at.bitcast(part(words).ir, total.kind)) for words in (a, b))
+        total = total + x * y
+    return total
+
+
 @dataclass(frozen=True, eq=False)
 class Bf16Pointer(Pointer):
     """An address of bfloat16, or of vectors of them, kept as i16. `native` as in `rounded`."""
@@ -74,6 +97,10 @@ class Bf16Pointer(Pointer):
     def store(self, value: Value, index: Index = 0, *, past_caches: bool = False) -> None:
         """Round `value` into the element at `index`."""
         super().store(rounded(value, native=self.native), index, past_caches=past_caches)
+
+    def bits(self, index: Index = 0) -> Value:
+        """The element at `index` as it is stored."""
+        return super().load(index)
 
     def spread(self, index: Index, lanes: int) -> Value:
         """The number at `index` in every lane.
@@ -90,3 +117,14 @@ class Bf16Pointer(Pointer):
     def view(self, element: ir.Type, align: int) -> NoReturn:
         """There is none: whoever looked at the bits otherwise would take two numbers for one."""
         raise TypeError("numbers of bfloat16 have no other view")
+
+
+@dataclass(frozen=True, eq=False)
+class PairPointer(Bf16Pointer):
+    """The same, read in pairs: the second of each lies `apart` elements behind the first."""
+
+    apart: int
+
+    def load(self, index: Index = 0) -> Value:
+        """A pair in every lane, as words."""
+        return pairs(self.bits(index), self.bits(index + self.apart))
