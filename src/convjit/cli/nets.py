@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,7 @@ from convjit.cli.shared import (
     batch_option,
     commands,
     display,
+    dtype_option,
     json_option,
     lenient_option,
     load,
@@ -20,6 +22,9 @@ from convjit.cli.shared import (
     set_option,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from convjit.graph.lower import Dtype
 
 __all__ = ["bench", "check_grads", "net"]
 
@@ -30,6 +35,7 @@ __all__ = ["bench", "check_grads", "net"]
 @set_option
 @lenient_option
 @batch_option
+@dtype_option
 @click.option("--program", is_flag=True, help="Print the launches of a training step.")
 @json_option
 def net(
@@ -38,6 +44,7 @@ def net(
     overrides: tuple[str, ...],
     lenient: bool,
     batch: int | None,
+    dtype: Dtype | None,
     program: bool,
     as_json: bool,
 ) -> None:
@@ -47,7 +54,7 @@ def net(
 
     with display(as_json) as (screen, _):
         found, recipe = load(net, params, overrides, screen, lenient=lenient)
-        view = NetView.of(found, batch or recipe.minibatch)
+        view = NetView.of(found, batch or recipe.minibatch, dtype or "fp32")
         if as_json:
             print_json(view.record() | ({"program": view.program.text()} if program else {}))
             return
@@ -64,7 +71,7 @@ def net(
 @lenient_option
 @batch_option
 @threads_option
-@click.option("--dtype", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Type of the numbers.")
+@dtype_option
 @click.option("--algorithms", is_flag=True, help="Measure every way to compute each launch instead.")
 @click.option("--compare", metavar="FILE", help="Show what changed since a run whose --json line is in FILE.")
 @json_option
@@ -75,7 +82,7 @@ def bench(
     lenient: bool,
     batch: int | None,
     threads: int | None,
-    dtype: str,
+    dtype: Dtype | None,
     algorithms: bool,
     compare: str | None,
     as_json: bool,
@@ -96,15 +103,16 @@ def bench(
     before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
         found, recipe = load(net, params, overrides, screen, lenient=lenient)
+        images, stored = batch or recipe.minibatch, dtype or "fp32"
         if algorithms:
             told = partial(bar.update, "measuring")
-            measured = measure(found, batch or recipe.minibatch, threads, errors=True, progress=told)
+            measured = measure(found, images, threads, dtype=stored, errors=True, progress=told)
             if as_json:
                 print_json({"algorithms": [vars(one) for one in measured]})
             else:
                 show_algorithms(screen, measured)
             return
-        result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
+        result = benchmark(found, images, threads, dtype=stored, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
     else:

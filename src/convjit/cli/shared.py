@@ -22,6 +22,7 @@ __all__ = [
     "commands",
     "complain",
     "display",
+    "dtype_option",
     "json_option",
     "lenient_option",
     "load",
@@ -61,6 +62,11 @@ net_option = click.argument("net", metavar="NET")
 params_option = click.option("--params", metavar="FILE", help="Parameter file.  [default: the one beside NET]")
 batch_option = click.option(
     "--batch", type=click.IntRange(1, 2**20), help="Images a step.  [default: the recipe's, 128]"
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "bf16"]),
+    help="What activations and gradients are stored as: bf16 takes half the memory.  [default: fp32]",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads.  [default: what the machine allows]"

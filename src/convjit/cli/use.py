@@ -11,6 +11,7 @@ from convjit.cli.shared import (
     commands,
     complain,
     display,
+    dtype_option,
     json_option,
     lenient_option,
     params_option,
@@ -29,6 +30,7 @@ __all__ = ["features", "predict", "test", "train"]
 @click.option("--epochs", type=click.IntRange(1), help="Times that every image is seen.  [default: the recipe's]")
 @batch_option
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="What all random numbers come from.  [default: 1]")
+@dtype_option
 @threads_option
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", metavar="DIR", help="Go on with the run in this folder.")
@@ -44,6 +46,7 @@ def train(
     epochs: int | None,
     batch: int | None,
     seed: int | None,
+    dtype: str | None,
     threads: int | None,
     out: str | None,
     resume: str | None,
@@ -63,8 +66,8 @@ def train(
 
     with display(as_json) as (screen, bar):
         result = carry_out(
-            net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, threads=threads,
-            out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
+            net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, dtype=dtype,
+            threads=threads, out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
             watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
         )  # fmt: skip
     show_result(screen, result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from convjit.errors import UsageError, near
 from convjit.graph.net import Net, Node
@@ -19,17 +19,28 @@ from convjit.ops.constraint import Constrain
 from convjit.ops.export import Export
 from convjit.ops.reshape import Reshape
 from convjit.ops.update import PERIODIC_RATES, RATES, PeriodicUpdate, Update
-from convjit.program import Buffer, Launch, Program, Role, finish
+from convjit.program import Buffer, Launch, Program, Role, finish, narrow
 
-__all__ = ["HOST_ARRAYS", "Mode", "lower", "output_name"]
+__all__ = ["DTYPES", "HOST_ARRAYS", "Dtype", "Mode", "dtype_of", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
+Dtype = Literal["fp32", "bf16"]
+"""What activations and gradients are stored as."""
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours", "cuts", "targets")
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
-def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] = (), rewrite: bool = True) -> Program:
+def lower(
+    net: Net,
+    batch: int,
+    mode: Mode = "train",
+    *,
+    exports: Sequence[str] = (),
+    dtype: Dtype = "fp32",
+    rewrite: bool = True,
+) -> Program:
     """The program of one step over `batch` images.
 
     train       forward, backward, update
@@ -37,8 +48,9 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     predict     forward as far as the net's outputs, as rows "<layer>.rows"
     gradients   forward and backward as when training; the gradients of all learned arrays and of the images are outputs
 
-    `exports` names further layers whose output is wanted as rows (test and predict). `rewrite` is for tests: False
-    leaves the program as the layers have launched it, each buffer with one meaning.
+    `exports` names further layers whose output is wanted as rows (test and predict). With the `dtype` "bf16"
+    activations and their gradients are stored as bfloat16. `rewrite` is for tests: False leaves the program as the
+    layers have launched it, each buffer with one meaning.
     """
     if batch < 1:
         raise UsageError(f"a step of {batch} images; at least 1 is needed")
@@ -55,7 +67,16 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     if mode == "train":
         lowering.update()
     program = Program(batch, tuple(lowering.launches))
-    return finish(program) if rewrite else program
+    program = finish(program) if rewrite else program
+    return narrow(program) if dtype == "bf16" else program
+
+
+def dtype_of(text: str) -> Dtype:
+    """The type of this name; UsageError if there is none."""
+    for dtype in DTYPES:
+        if dtype == text:
+            return dtype
+    raise UsageError(f"dtype '{text}' is not known{near(text, DTYPES)}; there are {', '.join(DTYPES)}")
 
 
 def _labels(node: Node) -> bool:

@@ -3,7 +3,8 @@
 Forward reads TF rows of the weights (F, I) as streams, where they lie. The gradient of the input reads TF neighbours of
 one row after the other: a task copies its columns first, since rows that are a multiple of 4 KiB apart would drive each
 other out of the caches. The sum is cut into chunks whose part of the source fits the second-level cache; between chunks
-the sums wait in the output. The gradient of the weights wants vectors along I: its slice of x is turned around first.
+the sums wait in the output, or beside a narrow one. The gradient of the weights wants vectors along I: its slice of x
+is turned around first.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.tile import Tile, near_equal
-from convjit.codegen.values import Index, Pointer, Value
+from convjit.codegen.values import F32, Index, Pointer, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.conv import tile_sizes
 from convjit.kernels.neuron import apply_neuron
+from convjit.kernels.sums import Sums
 from convjit.ops.fc import FcBackwardData, FcBackwardWeights, FcForward
 
 __all__ = ["store_part"]
@@ -62,11 +64,15 @@ def _product(
     first = k.task * share
     last = k.minimum_index(first + share, outputs)
 
+    def beside(block: Index, o: Index) -> Index:
+        return (o - first) * blocks + block
+
+    sums = Sums.of(k, result, place, beside, share * blocks)
     with k.loop(first, last, name="start") as o:
         begin = start(o)
-        if begin is not None:
+        if begin is not None or sums.apart:
             with k.loop(0, blocks, name="block") as block:
-                result.store(begin, place(block, o))
+                sums.begin(begin, block, o)
 
     rest = 1
     for axis in axes[1:]:
@@ -82,7 +88,7 @@ def _product(
             if copied:
                 copied.fill(k, taps, axes[0].weights, length, first, last)
 
-            def tiles(
+            def part_of_sums(
                 o: Value,
                 height: int,
                 inner: list[_Axis] = inner,
@@ -92,18 +98,18 @@ def _product(
                 taps = taps + o * weight_o
                 if copied:
                     taps, inner = copied.tile(k, o - first, inner[0], height)
-                _tiles(k, height, tile_b, blocks, inner, from_here, source.block, taps, weight_o, result, place, o)
+                _tiles(k, height, tile_b, blocks, inner, from_here, source.block, taps, weight_o, sums, o)
 
             with k.loop(first, last - (tile_o - 1), step=tile_o, name="outputs") as o:
-                tiles(o, tile_o)
+                part_of_sums(o, tile_o)
             whole = (last - first) // tile_o * tile_o
             with k.loop(first + whole, last, name="rest") as o:
-                tiles(o, 1)
+                part_of_sums(o, 1)
         before += length * many
 
-    if end:
+    if end or sums.apart:
         with k.loop(first, last, name="end") as o, k.loop(0, blocks, name="block") as block:
-            result.store(end(result.load(place(block, o))), place(block, o))
+            sums.end(end, block, o)
     return tasks
 
 
@@ -154,8 +160,7 @@ def _tiles(
     source_block: int,
     weights: Pointer,
     weight_o: int,
-    result: MapsView,
-    place: Callable[[Value | int, Index], Index],
+    sums: Sums,
     o: Value,
 ) -> None:
     """Add one chunk of the sum to `height` outputs of all blocks."""
@@ -164,7 +169,7 @@ def _tiles(
         with k.loop(0, many, name="blocks") as part:
             block = part * width + first
             tile = Tile(k, height, width)
-            tile.init(lambda i, b, block=block: result.load(place(block + b, o + i)))  # type: ignore[misc]
+            tile.init(lambda i, b, block=block: sums.load(block + b, o + i))  # type: ignore[misc]
             with ExitStack() as nest:
                 line, taps = source + block * source_block, weights
                 for axis in axes:
@@ -173,7 +178,7 @@ def _tiles(
                 vectors = [line.load(b * source_block) for b in range(width)]
                 for i_o in range(height):
                     tile.multiply_add_row(i_o, k.broadcast(taps.load(i_o * weight_o)), vectors)
-            tile.each(lambda i, b, value, block=block: result.store(value, place(block + b, o + i)))  # type: ignore[misc]
+            tile.each(lambda i, b, value, block=block: sums.store(value, block + b, o + i))  # type: ignore[misc]
         first += width * many
 
 
@@ -237,7 +242,7 @@ def fc_backward_weights(k: Kernel, problem: Problem) -> int:
     size = problem.blocks * lanes * vectors
     turned = k.scratch(groups * size)
     spare = k.scratch(1)
-    numbers = turned.view(k.scalars("x").element, 4)
+    numbers = turned.view(F32, 4)
     start = k.task * (groups * width)
     stop = k.minimum_index(start + groups * width, features)
 
@@ -248,7 +253,7 @@ def fc_backward_weights(k: Kernel, problem: Problem) -> int:
         for lane in range(lanes):
             numbers.store(k.lane(vector, lane), group * (size * lanes) + (block * lanes + lane) * width + place)
 
-    gradient, dw = k.scalars("dy"), k.scalars("dw")
+    dw = k.scalars("dw")
     height = tile_sizes(s.outputs, vectors, problem.target)[0]
     before = 0
     for rows, many in near_equal(s.outputs, height):
@@ -261,7 +266,7 @@ def fc_backward_weights(k: Kernel, problem: Problem) -> int:
                 images = [slice_.load((block * lanes + lane_index) * vectors + v) for v in range(vectors)]
                 at = dy.index(block, f) * lanes + lane_index
                 for i_o in range(rows):
-                    tile.multiply_add_row(i_o, k.broadcast(gradient.load(at + i_o * dy.plane * lanes)), images)
+                    tile.multiply_add_row(i_o, k.spread(dy.numbers, at + i_o * dy.plane * lanes), images)
 
             def finish(i: int, v: int, value: Value, f: Value = f, first: Value = first) -> None:
                 target = dw + ((f + i) * features + first + v * lanes)

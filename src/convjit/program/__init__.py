@@ -1,11 +1,13 @@
 """The static step: buffers and launches, the rules they keep, rewrites, and the planner of the arena."""
 
-from convjit.program.buffer import Buffer, Launch, Program, Role
+from convjit.program.buffer import BF16, Buffer, Launch, Program, Role
 from convjit.program.check import check
-from convjit.program.planner import Plan, buffer_bytes, plan, stored_shape
+from convjit.program.narrow import narrow
+from convjit.program.planner import Plan, buffer_bytes, plan, stored_dtype, stored_shape
 from convjit.program.rewrite import finish
 
 __all__ = [
+    "BF16",
     "Buffer",
     "Launch",
     "Plan",
@@ -14,6 +16,8 @@ __all__ = [
     "buffer_bytes",
     "check",
     "finish",
+    "narrow",
     "plan",
+    "stored_dtype",
     "stored_shape",
 ]

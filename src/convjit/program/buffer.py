@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from convjit.ops.base import NO_HALO, Halo, Op, Operand
 
-__all__ = ["Buffer", "Launch", "Program", "Role"]
+__all__ = ["BF16", "Buffer", "Launch", "Program", "Role"]
+
+BF16 = "bf16"
+"""How maps are stored in half the memory: as bfloat16."""
 
 
 class Role(enum.Enum):
@@ -34,11 +37,18 @@ class Buffer:
     operand: Operand
     role: Role = Role.ARENA
     halo: Halo = NO_HALO
+    dtype: str = "float32"
+    """Of maps, how they are stored: "float32" or BF16. Other operands have a type of their own."""
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it holds maps stored as bfloat16."""
+        return self.dtype == BF16
 
     def __str__(self) -> str:
         h = self.halo
         halo = "" if h == NO_HALO else f" halo {h.top},{h.left},{h.bottom},{h.right}"
-        return f"{self.name} [{self.operand}]{halo}"
+        return f"{self.name} [{self.operand}{' bf16' if self.narrow else ''}]{halo}"
 
 
 @dataclass(frozen=True)

@@ -127,11 +127,14 @@ def _fill(executor: Executor, numbers: Mapping[str, NDArray[np.float32]]) -> Non
 def _errors(alone: Launch, ways: Iterable[str], target: Target, threads: int | None) -> dict[str, float]:
     found: dict[str, float] = {}
     numbers = _numbers(alone, target.lanes)
-    wanted = alone.op.run({name: array.astype(np.float64) for name, array in numbers.items()})
+    wanted: Mapping[str, NDArray[Any]] = {}
     for way in ways:
         with _executor(alone, target.lanes, way, threads) as executor:
             _fill(executor, numbers)
+            # As it is stored: the error of a way is not that of the numbers that it is given.
+            stored = {operand: executor.read(alone.buffers[operand].name) for operand in numbers}
             executor.run()
+            wanted = wanted or alone.op.run({name: array.astype(np.float64) for name, array in stored.items()})
             pairs = [(executor.read(alone.buffers[o].name), want) for o, want in wanted.items()]
             found[way] = max(float(np.linalg.norm(got - want) / np.linalg.norm(want)) for got, want in pairs)
     return found

@@ -42,4 +42,5 @@ def asked(launch: Launch, batch: int, target: Target) -> Problem | None:
     if not has_kernel(launch.op):
         return None
     halos = tuple((o, launch.buffers[o].halo) for o in launch.op.names if launch.buffers[o].halo != NO_HALO)
-    return Problem(launch.op, batch, halos, target)
+    narrow = tuple(o for o in launch.op.names if launch.buffers[o].narrow)
+    return Problem(launch.op, batch, halos, target, narrow=narrow)

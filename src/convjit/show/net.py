@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convjit.graph import LayerCounts, Net, counts, lower
+from convjit.graph.lower import Dtype
 from convjit.layers import Inner
 from convjit.program import Plan, Program
 from convjit.runtime import thread_count
@@ -48,9 +49,9 @@ class NetView:
     memory: Memory
 
     @classmethod
-    def of(cls, net: Net, batch: int) -> NetView:
+    def of(cls, net: Net, batch: int, dtype: Dtype = "fp32") -> NetView:
         """Plan a net; nothing is compiled."""
-        program = lower(net, batch, "train")
+        program = lower(net, batch, dtype=dtype)
         plan, scratch, workspace = planned(program)
         memory = Memory.of(plan, scratch * thread_count() + workspace)
         return cls(net, batch, counts(net), program, memory)

@@ -69,7 +69,8 @@ class TrainingView(Watcher):
         others = f"; testing {megabytes(testing)}, images {_image_memory(job.dataset)}"
         show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
-        self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
+        stored = "" if job.dtype == "fp32" else f", activations and gradients in {job.dtype}"
+        self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}{stored}")
         self._first, self._total = step, job.steps
         self._epochs, self._steps_per_epoch = job.epochs, job.steps_per_epoch
         if self._first:

@@ -34,6 +34,7 @@ def train(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
     threads: int | None = None,
     out: PathLike | None = None,
     resume: PathLike | None = None,
@@ -44,13 +45,13 @@ def train(
     `net` is the name of a net that comes with convjit, the path of a .cfg file, or a `Net` (then with a `recipe`);
     `data` a path or a `Dataset`, by default what the net's recipe names. `set` changes options of the files,
     "LAYER.KEY=VALUE". Epochs and batch default to the recipe's, the seed to 1, threads to what the machine allows,
-    `out` to a new folder in "runs". `resume` goes on with a run's folder; then only data, epochs and threads may be
-    given.
+    `out` to a new folder in "runs". `dtype` "bf16" stores activations and gradients in half the memory of "fp32".
+    `resume` goes on with a run's folder; then only data, epochs and threads may be given.
     Ctrl-C writes a checkpoint before KeyboardInterrupt comes. Raises ConvjitError.
     """
     result = carry_out(
-        net, data, params=params, recipe=recipe, overrides=set, epochs=epochs, batch=batch, seed=seed, threads=threads,
-        out=out, resume=resume, watcher=watcher,
+        net, data, params=params, recipe=recipe, overrides=set, epochs=epochs, batch=batch, seed=seed, dtype=dtype,
+        threads=threads, out=out, resume=resume, watcher=watcher,
     )  # fmt: skip
     if result.interrupted == signal.SIGINT:
         raise KeyboardInterrupt
@@ -69,6 +70,7 @@ def carry_out(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
     threads: int | None = None,
     out: PathLike | None = None,
     resume: PathLike | None = None,
@@ -112,7 +114,7 @@ def carry_out(
                 )
             folder = RunFolder.open(Path(resume))
             stack.enter_context(folder.lock())
-            job = resumed_job(folder, source, epochs=epochs, notes=notes)
+            job = resumed_job(folder, source, epochs=epochs, dtype=dtype, notes=notes)
         else:
             if out is not None:
                 check_new(Path(out))
@@ -125,13 +127,14 @@ def carry_out(
                 epochs=epochs,
                 batch=batch,
                 seed=seed,
+                dtype=dtype,
                 lenient=lenient,
                 allow_code=allow_code,
                 notes=notes,
             )
         if tune:
             told = watcher.measuring if watcher else None
-            job = replace(job, ways=fastest(measure(job.net, job.batch, threads, progress=told)))
+            job = replace(job, ways=fastest(measure(job.net, job.batch, threads, dtype=job.dtype, progress=told)))
         between = SECONDS_BETWEEN_CHECKPOINTS if seconds_between_checkpoints is None else seconds_between_checkpoints
         trainer = Trainer(job, threads=threads, watcher=watcher, seconds_between_checkpoints=between)
         stack.enter_context(trainer)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convjit.graph.lower import lower
+from convjit.graph.lower import Dtype, lower
 from convjit.graph.net import Net
 from convjit.program import Role
 from convjit.program.traffic import traffic
@@ -82,6 +82,7 @@ class BenchResult:
     target: str
     threads: int
     batch: int
+    dtype: Dtype
     launches: tuple[LaunchResult, ...]
 
     @property
@@ -95,6 +96,7 @@ def benchmark(
     batch: int,
     threads: int | None = None,
     *,
+    dtype: Dtype = "fp32",
     seconds: float = 4.0,
     progress: Progress | None = None,
 ) -> BenchResult:
@@ -103,7 +105,7 @@ def benchmark(
     The data are random and the learning rates those of the first step, so that all work of a real step is done.
     """
     store = Store()
-    with Executor(lower(net, batch, "train"), store, threads=threads, progress=progress) as executor:
+    with Executor(lower(net, batch, dtype=dtype), store, threads=threads, progress=progress) as executor:
         _fill(executor, net, store)
         peak = Peak(executor.threads)
         try:
@@ -136,6 +138,7 @@ def benchmark(
         executor.target.name,
         executor.threads,
         batch,
+        dtype,
         launches,
     )
 

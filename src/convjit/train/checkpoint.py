@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from convjit.data import Preprocessing
-from convjit.errors import RunError
+from convjit.errors import RunError, UsageError
+from convjit.graph.lower import Dtype, dtype_of
 from convjit.train.disk import write_file
 from convjit.train.order import Order
 from convjit.train.sums import NO_SUMS, Sums
@@ -79,6 +80,8 @@ class State:
     """Images of the data batches, where minibatches keep to them."""
     ways: Mapping[str, str] = field(default_factory=dict)
     """Algorithms of launches that were chosen by measuring."""
+    dtype: Dtype = "fp32"
+    """What activations and gradients are stored as."""
 
     def text(self) -> str:
         """As JSON."""
@@ -146,6 +149,13 @@ def _ways(value: Any) -> Mapping[str, str]:
     return {_text(launch): _text(algorithm) for launch, algorithm in value.items()}
 
 
+def _dtype(value: Any) -> Dtype:
+    try:
+        return dtype_of(_text(value))
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
 def _sums(value: Any) -> Sums:
     if not isinstance(value, dict) or set(value) != {"loss", "error", "images"}:
         raise ValueError(f"{value!r} are no sums")
@@ -177,8 +187,9 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "preprocessing": _preprocessing,
     "parts": _tuple(_positive),
     "ways": _ways,
+    "dtype": _dtype,
 }
-_LATER = {"parts", "preprocessing", "ways"}
+_LATER = {"dtype", "parts", "preprocessing", "ways"}
 """Fields that the first version did not write."""
 
 

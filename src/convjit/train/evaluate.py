@@ -96,6 +96,7 @@ class Run:
             state.batch,
             mean,
             preprocessing=self.preprocessing,
+            dtype=state.dtype,
             ways=Ways(state.ways),
             threads=threads,
             progress=progress,

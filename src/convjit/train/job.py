@@ -27,6 +27,7 @@ from convjit.data.dataset import parts_of
 from convjit.data.stream import shown
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
+from convjit.graph.lower import Dtype, dtype_of
 from convjit.train.checkpoint import Checkpoint, State, newest
 from convjit.train.initial import RunCode
 from convjit.train.order import Order
@@ -78,6 +79,8 @@ class Job:
     run_code: RunCode | None = None
     ways: Mapping[str, str] = field(default_factory=dict)
     """Algorithms of launches that were chosen by measuring."""
+    dtype: Dtype = "fp32"
+    """What activations and gradients are stored as."""
 
     @cached_property
     def order(self) -> Order:
@@ -150,6 +153,7 @@ def new_job(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
     lenient: bool = False,
     allow_code: bool = False,
     notes: Notes | None = None,
@@ -158,7 +162,7 @@ def new_job(
 
     `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's initialisers name.
     """
-    notes = notes or Notes()
+    notes, stored = notes or Notes(), dtype_of(dtype or "fp32")
     if isinstance(net, Net):
         if params is not None or overrides:
             raise UsageError("a net given as an object has no files; change its layers instead of giving params or set")
@@ -201,6 +205,7 @@ def new_job(
         1 if seed is None else seed,
         given,
         run_code=code_runner(loaded.net, notes.warn) if allow_code else None,
+        dtype=stored,
     )
 
 
@@ -228,6 +233,7 @@ def resumed_job(
     data: str | Path | Dataset | None = None,
     *,
     epochs: int | None = None,
+    dtype: str | None = None,
     parameters: bytes | None = None,
     notes: Notes | None = None,
 ) -> Job:
@@ -238,6 +244,8 @@ def resumed_job(
     notes = notes or Notes()
     start = newest(folder.checkpoints, notes.warn)
     state = start.state
+    if dtype is not None and dtype_of(dtype) != state.dtype:
+        raise UsageError(f"{folder.path}: is a run with {state.dtype}, not {dtype}; that cannot change within a run")
     if isinstance(data, Dataset):
         dataset, where = data, ""
     elif where := str(Path(data).absolute()) if data is not None else state.data:
@@ -277,6 +285,7 @@ def resumed_job(
         state.seed,
         start=start,
         ways=state.ways,
+        dtype=state.dtype,
     )
     if ranges or (job.recipe.order == "batches") != bool(state.parts):
         folder.cut_metrics(state.reported)

@@ -31,6 +31,7 @@ def run_record(job: Job, executor: Executor) -> dict[str, Any]:
             "epochs": job.epochs,
             "batch": job.batch,
             "seed": job.seed,
+            "dtype": job.dtype,
             "threads": executor.threads,
             "target": executor.target.name,
             "crop": list(crop) if crop != (0, 0) else None,

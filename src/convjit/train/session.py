@@ -16,7 +16,7 @@ from convjit import random
 from convjit.data import Batch, Encoded, Images, Preprocessing, batches_in_order, views
 from convjit.errors import RunError
 from convjit.graph import Net, lower
-from convjit.graph.lower import Mode
+from convjit.graph.lower import Dtype, Mode
 from convjit.layers import Learned, Logreg
 from convjit.program import Program, Role
 from convjit.runtime import Executor, Store, Ways
@@ -32,8 +32,8 @@ View = tuple[int, int, int]
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
-    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. Close
-    it, so that its threads end.
+    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. `dtype`
+    is what activations and gradients are stored as. Close it, so that its threads end.
     """
 
     def __init__(
@@ -44,12 +44,13 @@ class Session:
         *,
         axes: NDArray[np.float32] | None = None,
         preprocessing: Preprocessing | None = None,
+        dtype: Dtype = "fp32",
         ways: Ways | None = None,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
-        self.preprocessing = preprocessing
+        self.preprocessing, self.dtype = preprocessing, dtype
         self.store = Store()
         self._ways, self._threads, self._progress = ways, threads, progress
         self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
@@ -74,7 +75,7 @@ class Session:
         """The compiled program of one mode; `exports` are layers whose rows are wanted besides."""
         key = mode, exports
         if key not in self._executors:
-            program = lower(self.net, self.batch, mode, exports=exports)
+            program = lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype)
             executor = Executor(program, self.store, threads=self._threads, ways=self._ways, progress=self._progress)
             self._executors[key] = executor
             host = executor.host

@@ -76,6 +76,7 @@ class Trainer:
             mean,
             axes=axes,
             preprocessing=job.preprocessing,
+            dtype=job.dtype,
             ways=Ways(job.ways),
             threads=threads,
             progress=self._watcher.compiling,
@@ -266,6 +267,7 @@ class Trainer:
             parts=job.order.parts if job.recipe.order == "batches" else (),
             preprocessing=job.preprocessing.record(),
             ways=job.ways,
+            dtype=job.dtype,
             **vars(self._position),
         )
 
