@@ -30,6 +30,8 @@ class Cost(Layer):
     """What the totals hold, the cost itself first."""
     results: ClassVar[tuple[str, ...]] = ("totals",)
     """Arrays of results whose numbers add up over images and children, the totals first."""
+    of_labels: ClassVar[bool] = True
+    """Whether it goes by an image's label, so that images without one count nothing."""
 
     coeff: float = number("coeff", default=1.0, file="params", required=True)
     children: Given[tuple[str, ...], str | Sequence[str]] = names("children", default=())

@@ -67,6 +67,8 @@ def test_record(
     found |= {name: listed(rates) for name, rates in result.rates.items()}
     if result.broken:
         found["broken"] = result.broken
+    if result.unlabelled:
+        found["unlabelled"] = result.unlabelled
     return found if counts is None else {**found, "classes": list(classes), "confusion": counts.tolist()}
 
 
@@ -76,6 +78,8 @@ def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> Non
     screen.line(f"test error {percent(result.error)}, loss {result.loss:.4f} ({trained})")
     if result.broken:
         screen.warn(f"{result.broken} images cannot be decoded, and were left out")
+    if result.unlabelled:
+        screen.warn(f"{result.unlabelled} images have no label, and count neither as right nor as wrong")
     if not result.rates:
         return
     table = screen.table("class", *(f">{name}" for name in result.rates))

@@ -36,8 +36,8 @@ class TrainingView(Watcher):
     def __init__(self, screen: Screen, bar: Bar) -> None:
         self._screen, self._bar = screen, bar
         self._job: Job | None = None
-        self._first = self._total = self._epochs = self._steps_per_epoch = 0
-        self._recent = Sums()
+        self._first = self._total = self._epochs = self._steps_per_epoch = self._images = 0
+        self._recent, self._seen = Sums(), 0
         self._began = self._epoch_began = self._trained = self._shown = 0.0
 
     def planned(self, job: Job) -> None:
@@ -68,8 +68,8 @@ class TrainingView(Watcher):
         show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.batch, others=others)
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}")
-        self._first, self._total = step, job.steps
-        self._epochs, self._steps_per_epoch = job.epochs, job.steps_per_epoch
+        self._first, self._total, self._seen = step, job.steps, step
+        self._epochs, self._steps_per_epoch, self._images = job.epochs, job.steps_per_epoch, len(job.dataset.train)
         if self._first:
             self._screen.line(f"going on after step {self._first} of {self._total}")
         self._began = self._epoch_began = self._shown = time.monotonic()
@@ -79,13 +79,13 @@ class TrainingView(Watcher):
         if not self._screen.live or not self._bar.due():
             return
         now = time.monotonic()
-        rate = self._recent.images / max(now - self._shown, 1e-9)
+        rate = (step - self._seen) * self._images / self._steps_per_epoch / max(now - self._shown, 1e-9)
         left = (now - self._began) / (step - self._first) * (self._total - step)
         recent = f"loss {self._recent.mean_loss:.4f}  error {percent(self._recent.mean_error)}"
         note = f"{recent}  {rate:,.0f} images/s  {duration(left)} left"
         epoch = min((step - 1) // self._steps_per_epoch + 1, self._epochs)
         self._bar.update(f"epoch {epoch}/{self._epochs}", step, self._total, note)
-        self._recent, self._shown = Sums(), now
+        self._recent, self._seen, self._shown = Sums(), step, now
 
     def broken(self, line: str) -> None:
         self._screen.warn(f"{line}; another image takes its place")
@@ -99,7 +99,7 @@ class TrainingView(Watcher):
         done, now = report.step // self._steps_per_epoch, time.monotonic()
         training = (self._trained if report.test_error is not None else now) - self._epoch_began
         # Of an epoch that was resumed in its middle, only the images of this process count.
-        images = min(epoch.images, (report.step - self._first) * epoch.images // self._steps_per_epoch)
+        images = min(self._images, (report.step - self._first) * self._images // self._steps_per_epoch)
         width = len(str(self._epochs))
         text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
         if report.test_error is not None:

@@ -36,8 +36,9 @@ __all__ = ["Prediction", "Run", "TestResult", "read_image"]
 class TestResult:
     """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on.
 
-    `broken` images could not be decoded, and are not among the `images`. `rates` are shares for every class, such as
-    "precision", of the net's first cost.dce; nan where there is none.
+    `broken` images could not be decoded, and are not among the `images`; of these, `unlabelled` have no label and count
+    nothing in loss and error. `rates` are shares for every class, such as "precision", of the net's first cost.dce; nan
+    where there is none.
     """
 
     step: int
@@ -46,6 +47,7 @@ class TestResult:
     error: float
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     broken: int = 0
+    unlabelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class Run:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         main, rates = costs.main, costs.class_rates
-        broken = self._session.left_out
-        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken)
+        broken, unlabelled = self._session.left_out, costs.images - main.images
+        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken, unlabelled)
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
@@ -151,14 +153,18 @@ class Run:
     ) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns).
 
-        Of several views the mean probabilities count; by default there are as many as the recipe says.
+        An image of several classes stands in the row of the one that was found, or else of its first. Of several views
+        the mean probabilities count; by default there are as many as the recipe says.
         """
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
+        rows = self.mean_rows(images, views or self.recipe.views)
+        for place, (label, row) in enumerate(zip(images.labels, rows, strict=True)):
             # Neither images without a label nor those that cannot be decoded.
             if label >= 0 and not np.isnan(row).any():
-                counts[label, int(row.argmax())] += 1
+                found = int(row.argmax())
+                right = images.targets is not None and images.targets[place, found]
+                counts[found if right else label, found] += 1
         return counts
 
     def rows(self, layer: str, images: Images | Encoded) -> Iterator[NDArray[np.float32]]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import __version__
-from convjit.data import Feeder
+from convjit.data import Feeder, Kept
+from convjit.data.decoder import image_memory
 from convjit.data.statistics import colour_axes
 from convjit.errors import RunError
 from convjit.runtime import Ways
@@ -70,12 +71,14 @@ class Trainer:
         initial = initial_weights(job.net, job.seed, job.run_code) if fresh else {}
         mean, axes = self._mean_and_axes()
         self._augmentation = augmentation_of(job.net, job.recipe, mean)
+        self._kept = Kept(image_memory())
         self.session = Session(
             job.net,
             job.batch,
             mean,
             axes=axes,
             preprocessing=job.preprocessing,
+            kept=self._kept,
             ways=Ways(job.ways),
             threads=threads,
             progress=self._watcher.compiling,
@@ -130,6 +133,7 @@ class Trainer:
             shuffle=job.recipe.order == "shuffled",
             augmentation=self._augmentation,
             preprocessing=job.preprocessing,
+            kept=self._kept,
         )
         try:
             with Stop() as stop, feeder:
@@ -204,7 +208,7 @@ class Trainer:
         progress, epoch = job.progress(position.step)
         divisor = job.batch if job.recipe.average == "configured" else batch.count
         sums = self.session.step(batch, seed=job.seed, progress=progress, epoch=epoch, divisor=divisor)
-        self._clock.add(time.perf_counter() - start, sums.images, waited)
+        self._clock.add(time.perf_counter() - start, batch.count, waited)
         position.step += 1
         position.interval += sums
         position.epoch += sums
