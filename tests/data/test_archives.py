@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from image_sets import write_tar
 
 from convjit.data import archives, unpacking
-from convjit.data.index import Index, index_archives, index_folder
+from convjit.data.archive_index import index_archives
+from convjit.data.folder_index import index_folder
+from convjit.data.index import Index
 from convjit.errors import DataError
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)

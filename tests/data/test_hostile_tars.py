@@ -17,7 +17,7 @@ from hostile_tars import MEMBERS, PACKERS, member, write_members
 from image_sets import picture, write_tar
 
 from convjit.data import archives, open_dataset
-from convjit.data.index import index_archives
+from convjit.data.archive_index import index_archives
 from convjit.errors import DataError
 
 written: list[str] = []

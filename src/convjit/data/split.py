@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.index import Index
+from convjit.data.index import Index, Reader
 from convjit.data.layouts.contents import Contents
 from convjit.data.source import Progress
 
@@ -57,24 +57,26 @@ def digests(index: Index, rows: NDArray[np.int64], progress: Progress | None = N
 
     Threads would not help: of the 10 us that a file takes, half are Python's.
     """
-    found = np.empty(len(rows), np.uint64)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        pairs = zip(chunk.tolist(), index.sizes[chunk].tolist(), strict=True)
-        found[start : start + len(chunk)] = [_digest(index, row, size) for row, size in pairs]
-        if progress:
-            progress(start + len(chunk), len(rows))
-    return found
+    # Each once, however many links lead to it, in the order in which they lie.
+    files, places = np.unique(rows if index.originals is None else index.originals[rows], return_inverse=True)
+    found = np.empty(len(files), np.uint64)
+    with index.reading() as reader:
+        for start in range(0, len(files), _CHUNK):
+            chunk = files[start : start + _CHUNK]
+            pairs = zip(chunk.tolist(), index.sizes[chunk].tolist(), strict=True)
+            found[start : start + len(chunk)] = [_digest(index, reader, row, size) for row, size in pairs]
+            if progress:
+                progress((start + len(chunk)) * len(rows) // len(files), len(rows))
+    return found[places]
 
 
-def _digest(index: Index, row: int, size: int) -> int:
-    digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=8)
+def _digest(index: Index, reader: Reader, row: int, size: int) -> int:
+    length = size.to_bytes(8, "little")
     try:
         if size <= _WHOLE:
-            digest.update(index.read(row))
+            data = reader.read(row, 0, size)
         else:
-            for start in (0, (size - _PIECE) // 2, size - _PIECE):
-                digest.update(index.read(row, start, _PIECE))
+            data = b"".join([reader.read(row, at, _PIECE) for at in (0, (size - _PIECE) // 2, size - _PIECE)])
     except OSError:
-        digest.update(os.fsencode(index.name(row)))
-    return int.from_bytes(digest.digest(), "little")
+        data = os.fsencode(index.name(row))
+    return int.from_bytes(hashlib.blake2b(length + data, digest_size=8).digest(), "little")

@@ -144,8 +144,8 @@ class OriginalTrainer(Trainer):
             sums = record["test_sums"]
             # Parameters edited since may have changed what is reported.
             if {name: len(values) for name, values in sums.items()} == sizes:
-                values, images = tuple(tuple(sums[name]) for name in sizes), record["test_images"]
-                now += CostSums(now.costs, values, images, record.get("test_labelled", images))
+                values, images = tuple(tuple(sums[name]) for name in sizes), int(record["test_images"])
+                now += CostSums(now.costs, values, images, int(record.get("test_labelled", images)))
         return now
 
 
