@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import sys
 import tarfile
 import time
@@ -68,6 +69,31 @@ def test_members(tmp_path: Path, name: str, fields: dict[str, Any], says: str, e
     path = tmp_path / f"x.tar{end}"
     path.write_bytes(PACKERS[end](plain.read_bytes()))
     refused(path, says)
+
+
+def test_a_known_folder_vouches_for_nothing(tmp_path: Path) -> None:
+    """Most members are files in folders that are known already, which are checked in fewer steps."""
+    big = member("a/big.png")[0]
+    big.size = (1 << 30) + 1
+    first = [member("top.png", b"1"), member("a/1.png", b"1"), member(".git/x", b"1")]
+    for bad, says in (
+        (member("/evil.png"), "'/evil.png' points outside"),
+        (member("a/.."), "points outside"),
+        (member("a/2.png", type=tarfile.SYMTYPE, linkname="x"), "link, a device"),
+        ((big, b""), "1,073,741,825 bytes; allowed is up to 1 GB"),
+    ):
+        path = tmp_path / "x.tar"
+        with tarfile.open(path, "w") as tar:
+            for info, data in [*first, bad]:
+                tar.addfile(info, io.BytesIO(data) if data else None)
+        refused(path, says)
+    more = ("a/.hidden", "a/Thumbs.db", ".x", "a/2.png", ".git/y", "b/", "a/3.png", "a/" + "n" * 150, "./top2.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for info, data in [*first, *(member(name, b"1") for name in more)]:
+            tar.addfile(info, io.BytesIO(data))
+    index = index_archives([tmp_path / "x.tar"], "x")
+    names = {index.name(row) for row in range(len(index))}
+    assert names == {"top.png", "a/1.png", "a/2.png", "a/3.png", "a/" + "n" * 150, "top2.png"}
 
 
 @pytest.mark.parametrize("end", PACKERS)
@@ -197,6 +223,4 @@ def test_hostile_shards_are_refused_too(tmp_path: Path) -> None:
 
 
 def _file(name: str, data: bytes) -> tuple[tarfile.TarInfo, Any]:
-    import io
-
     return member(name, data)[0], io.BytesIO(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from image_sets import encoded, picture, write_folder, write_tar
 
 from convjit.data import Dataset, open_dataset, open_place
+from convjit.data import split as split_module
 from convjit.data.split import split
 from convjit.errors import ConvjitError, DataError
 
@@ -46,6 +48,28 @@ def test_equal_files_stand_on_one_side(tmp_path: Path) -> None:
     train, test = sides(open_dataset(write_folder(tmp_path / "x", files(300) | copies)))
     data = files(300) | copies
     assert not {data[name] for name in train} & {data[name] for name in test}
+
+
+def test_what_links_lead_to_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stands where it would stand without links."""
+    plain = sides(open_dataset(write_folder(tmp_path / "x", files(60))))
+    write_folder(tmp_path / "pool", {name.replace("/", "-"): data for name, data in files(60).items()})
+    for name in files(60):
+        for place in (name, name.replace("/", "/more-")):
+            (tmp_path / "links" / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "links" / place).symlink_to(tmp_path / "pool" / name.replace("/", "-"))
+    hashed: list[int] = []
+    digest = split_module._digest
+
+    def counting(*arguments: Any) -> int:
+        hashed.append(arguments[2])
+        return digest(*arguments)
+
+    monkeypatch.setattr(split_module, "_digest", counting)
+    linked = sides(open_dataset(tmp_path / "links"))
+    assert len(hashed) == 120
+    for part, once in zip(linked, plain, strict=True):
+        assert part == once | {name.replace("/", "/more-") for name in once}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, 2.0])
