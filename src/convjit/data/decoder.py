@@ -157,7 +157,7 @@ class Decoder:
             np.copyto(out, window)
         else:
             self.preprocessing.centre(self._picture(index), out)
-            if out.nbytes <= self._kept.room:
+            if self._kept.fits(out.nbytes):
                 self._kept.add(self._windows, index, out.copy(), out.nbytes)
         return 0, 0, *self.preprocessing.size
 

@@ -18,6 +18,8 @@ class Kept:
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.full = False
+        """Whether there was no room for an image."""
         self._lock = threading.Lock()
         # With each set itself, so that no other one gets its number.
         self._shelves: dict[tuple[int, Hashable], tuple[Encoded, dict[int, Any]]] = {}
@@ -30,6 +32,11 @@ class Kept:
     def add(self, shelf: dict[int, T], index: int, one: T, size: int) -> None:
         """Keep an image of `size` bytes, if there is room."""
         with self._lock:
-            if size <= self.room and index not in shelf:
+            if self.fits(size) and index not in shelf:
                 shelf[index] = one
                 self.room -= size
+
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes."""
+        self.full = self.full or size > self.room
+        return size <= self.room

@@ -74,6 +74,8 @@ class Logreg(Cost):
         outputs = inputs[1].features
         if classes and outputs != classes:
             found = f"'{probabilities.name}' has {outputs} outputs, but the data have {classes} classes"
+            if len(probabilities.inputs) == 1:
+                found += f"; change {probabilities.inputs[0]} (as by --set {probabilities.inputs[0]}.outputs={classes})"
             raise self.error(found, "inputs")
 
     def shape(self, inputs: Sequence[Maps]) -> Maps:

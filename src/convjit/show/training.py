@@ -91,6 +91,9 @@ class TrainingView(Watcher):
     def broken(self, line: str) -> None:
         self._screen.warn(f"{line}; another image takes its place")
 
+    def left_out(self, line: str) -> None:
+        self._screen.warn(f"{line}; it is left out of the tests")
+
     def testing(self) -> None:
         self._trained = time.monotonic()
 
@@ -133,13 +136,15 @@ def _image_memory(dataset: Dataset) -> str:
     return megabytes(size) if whole else f"up to {megabytes(size + image_memory())}"
 
 
-def bound(waiting: float, *, decoded: bool = False) -> str:
+def bound(waiting: float, *, decoded: bool = False, kept: bool = False) -> str:
     """What a run's speed was bound by, and what to do, from the share of its time in which no data were ready."""
     if waiting < _BOUND:
         return f"bound by computing: data were ready {percent(1 - waiting)} of the time"
     found = f"bound by data: {percent(waiting)} of the time none were ready. "
     if decoded:
         return found + "The net takes less time than its images to be handed out; larger minibatches (--batch) help"
+    if kept:
+        return found + "Each image is decoded once and kept; smaller files make that shorter (convjit data pack)"
     return found + (
         "Smaller files are decoded faster (convjit data pack); more memory keeps more images decoded "
         "(CONVJIT_IMAGE_MEMORY)"
@@ -154,7 +159,7 @@ def show_result(screen: Screen, result: Result) -> None:
     if result.test_loss is not None:
         tested = outcome(result.test_loss, result.test_error if result.counts_errors else None)
         screen.line(f"test {tested}, {duration(result.seconds)}")
-    screen.line(bound(result.waiting, decoded=result.decoded))
+    screen.line(bound(result.waiting, decoded=result.decoded, kept=result.kept))
     screen.line(f"run {result.run}")
     if result.counts_errors and result.from_files:
         screen.line(f"try it: convjit predict {result.run} IMAGE")

@@ -50,6 +50,8 @@ class TestResult:
     counts_errors: bool = True
     """Whether the main cost counts errors; the loss stands for the error if not."""
     unlabelled: int = 0
+    skipped: tuple[str, ...] = ()
+    """The broken images, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,9 @@ class Run:
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         main, rates = costs.main, costs.class_rates
         means = main.mean_loss, main.mean_error
-        left_out, unlabelled, counted = self._session.left_out, costs.images - main.images, self.net.counts_errors
-        return TestResult(self.state.step, costs.images, *means, rates, left_out, counted, unlabelled)
+        left_out, skipped = self._session.left_out, tuple(self._session.broken)
+        unlabelled, counted = costs.images - main.images, self.net.counts_errors
+        return TestResult(self.state.step, costs.images, *means, rates, left_out, counted, unlabelled, skipped)
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""

@@ -99,7 +99,7 @@ class OriginalTrainer(Trainer):
         found: CostSums | None = None
         if test:
             began = time.monotonic()
-            found = self.session.test(self._test_images(done), stop.asked, views=self._testing.views, cost=self._cost)
+            found = self._test(self._test_images(done), self._testing.views, stop)
             if found is None:
                 return
         self._note(folder, epoch + 1, part, found)

@@ -65,6 +65,8 @@ class Session:
         """What the costs came to over the last minibatch."""
         self.left_out = 0
         """Images of the last test that could not be decoded."""
+        self.broken: list[str] = []
+        """Lines about them."""
 
     @property
     def programs(self) -> int:
@@ -130,6 +132,7 @@ class Session:
         Of several views the probabilities are averaged, then one cost is worked out: the one named, or the main one.
         Images that cannot be decoded are not among those that are counted; `left_out` says how many there were.
         """
+        self.broken = []
         if views > 1:
             return self._view_costs(images, views, self.net.logreg(cost), stop)
         executor = self.executor("test")
@@ -150,6 +153,7 @@ class Session:
             for batch in batches:
                 if stop and stop():
                     return
+                self.broken += batch.broken
                 yield batch
 
     def _see(self, batch: Batch, view: View) -> None:
