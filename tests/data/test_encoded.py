@@ -121,6 +121,14 @@ def test_what_tests_see_is_kept_from_one_to_the_next(files: list[bytes | OSError
         assert other.reads == N and images.reads == 2 * N + again
 
 
+def test_broken_files_cost_no_steps(files: list[bytes | OSError]) -> None:
+    """Two processes that each train on a half take as many steps, though all broken files are in one of them."""
+    halves = files[:15], files[15:]
+    halves[1][2] = halves[1][3] = halves[1][14] = b"broken"
+    shapes = [[(b.count, b.step, b.epoch, b.pixels.shape) for b in feed(InMemory(half), 4, 12)] for half in halves]
+    assert shapes[0] == shapes[1] and len(shapes[0]) == 12
+
+
 def test_training_and_tests_share_the_memory(files: list[bytes | OSError]) -> None:
     drawn, kept = Augmentation(crop=(20, 20)), Kept(10**6)
     images = InMemory(files)

@@ -31,6 +31,8 @@ UNDERSTOOD = (
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMBERS = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 _MOST_SHARDS = 100_000
+# A folder with more than these in it is one of images.
+_LOOK_AT = 1000
 
 
 def read_contents(path: Path, progress: Progress | None = None) -> Contents:
@@ -116,7 +118,8 @@ def _has_splits(path: Path) -> bool:
     inner = [child for child in path.iterdir() if not hidden(child.name) and child.is_dir()]
     for top in (path, *inner):
         with os.scandir(top) as listing:
-            trained = [child.path for child in listing if role_of(child.name) == "train" and child.is_dir()]
+            some = islice(listing, _LOOK_AT)
+            trained = [child.path for child in some if role_of(child.name) == "train" and child.is_dir()]
         for train in trained:
             with os.scandir(train) as listing:
                 if any(child.is_dir() and not hidden(child.name) for child in listing):
