@@ -22,6 +22,10 @@ class _ArchiveFiles:
     def __init__(self, archives: list[Archive]) -> None:
         self._archives = archives
 
+    @property
+    def place(self) -> str:
+        return "\0".join(str(archive.path.resolve()) for archive in self._archives)
+
     def read(self, index: Index, number: int, start: int, size: int) -> bytes:
         archive = self._archives[bisect.bisect_right(index.archive_ends, number)]
         return archive.read(int(index.stamps[number]) + start, size)

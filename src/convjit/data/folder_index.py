@@ -30,6 +30,10 @@ class FolderFiles:
     def __init__(self, root: Path) -> None:
         self._root = os.fspath(root)
 
+    @property
+    def place(self) -> str:
+        return os.path.realpath(self._root)
+
     def read(self, index: Index, number: int, start: int, size: int) -> bytes:
         return _read(f"{self._root}/{index.name(number)}", start, size)
 

@@ -22,7 +22,10 @@ _AT_ONCE = 1 << 16
 
 
 class Files(Protocol):
-    """What reads files by their number."""
+    """What reads files by their number; `place` is where they lie, the same whenever the same set is opened."""
+
+    @property
+    def place(self) -> str: ...
 
     def read(self, index: Index, number: int, start: int, size: int) -> bytes:
         """Up to `size` bytes from `start` on, from any thread; OSError if they cannot be read."""
@@ -46,8 +49,8 @@ class Index:
 
     `where` is the path for messages. File i lies in `folders[parents[i]]`, which is "" at the top; `stamps` are times
     of change in ns, or offsets in an archive; archive a has the files up to `archive_ends[a]`. `sorted` says that the
-    names of every folder come in order, each once. `originals[i]` is the first file that file i is the same as, by a
-    link; None where there are no links to the same file.
+    names of every folder come in order, each once. `devices` and `inodes` are what the system knows files by, else -1;
+    `originals[i]` is the first file that is the same one as file i, by a link, None where there are none.
     """
 
     where: str
@@ -59,9 +62,11 @@ class Index:
     stamps: NDArray[np.int64]
     sorted: bool
     files: Files
+    devices: NDArray[np.int64]
+    inodes: NDArray[np.int64]
+    originals: NDArray[np.int64] | None
     archives: tuple[Path, ...] = ()
     archive_ends: tuple[int, ...] = ()
-    originals: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.parents)
@@ -162,6 +167,7 @@ class Collector:
     ) -> Index:
         """The index, whose files are read by `files`."""
         self._pour()
+        devices, inodes = np.array(self._devices, np.int64), np.array(self._inodes, np.int64)
         return Index(
             where,
             tuple(self._folders),
@@ -172,9 +178,11 @@ class Collector:
             np.array(self._stamps, np.int64),
             self._sorted,
             files,
+            devices,
+            inodes,
+            _originals(devices, inodes),
             archives,
             archive_ends,
-            _originals(np.array(self._devices, np.int64), np.array(self._inodes, np.int64)),
         )
 
 
