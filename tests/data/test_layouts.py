@@ -171,7 +171,7 @@ def test_lists_name_files_in_many_ways(tmp_path: Path) -> None:
     """The same folder, however it is written, and none outside."""
     write_folder(tmp_path / "x", {f"a/b/{i}.png": picture(i, (6, 5 + i % 2)) for i in range(4)} | {"c.png": picture(9)})
     ways = ["a/b/0.png", "a//b/./1.png", f"{tmp_path}/x/a/b/2.png", "./a/b/3.png", "c.png", f"{tmp_path}/x/c.png"]
-    ways += ["a/b/0.png/.", "a/b/1.png/", "a/b/2.png"]
+    ways += ["a/b/0.png/.", "a/b/1.png/", "a/b/.", "a/b/2.png"]
     (tmp_path / "x" / "l.csv").write_text("path,label\n" + "".join(f"{way},{i % 2}\n" for i, way in enumerate(ways)))
     dataset = open_dataset(tmp_path / "x" / "l.csv", validation=None)
     names = [
@@ -186,7 +186,7 @@ def test_lists_name_files_in_many_ways(tmp_path: Path) -> None:
         "a/b/2.png",
     ]
     train = encoded(dataset.train)
-    assert [train.name(i) for i in range(9)] == names
+    assert [train.name(i) for i in range(10)] == [*names[:8], "a/b", names[8]]
     for bad in ("a/b/..", "a/../../y.png", "..", "/etc/passwd", "a/b/./..", "a/\0.png"):
         (tmp_path / "x" / "l.csv").write_text(f"path,label\na/b/0.png,0\n{bad},1\n")
         refused(tmp_path / "x" / "l.csv", "is not below the list's folder|is no path|damaged: line contains NUL")

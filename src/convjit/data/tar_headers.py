@@ -67,6 +67,7 @@ def members(window: Window, where: str, start: int = 0, end: int | None = None) 
     """The visible members of the archive between `start` and `end`; DataError that begins with `where` for damage."""
     walk = _Walk(window, where, end)
     at, check, folders = window.at, walk.check, walk.folders
+    last = end if end is not None else 1 << 62
     offset, headers = start, 0
     for count in itertools.count():
         if count == _MAX_MEMBERS:
@@ -77,11 +78,11 @@ def members(window: Window, where: str, start: int = 0, end: int | None = None) 
             return
         size, body = check(header, offset), offset + _BLOCK
         offset = body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
-        if not headers and end is None and header[_KIND] in _FILE and not header[_PREFIX] and header[0] != _SLASH:
+        if not headers and header[_KIND] in _FILE and not header[_PREFIX] and header[0] != _SLASH:
             # As nearly all are: a file whose name says it all, in a folder that is known already.
             folder, _, base = _name(header).rpartition(b"/")
-            place = folders.get(folder)
-            if place is not None and base and base[0] != _DOT and base not in _LITTER_BYTES and size <= _MOST_BYTES:
+            place, most = folders.get(folder), min(_MOST_BYTES, last - body)
+            if place is not None and base and base[0] != _DOT and base not in _LITTER_BYTES and size <= most:
                 yield place, base, body, size
                 continue
         kind = header[_KIND]
