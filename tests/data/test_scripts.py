@@ -19,7 +19,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
     "command",
     [
         ["hostile_archives.py", "--cases", "300", "--seed", "7"],
-        # The memory is 85 to 190 MB for a million.
+        # The memory is 170 to 300 MB for a million.
         ["million_entries.py", "--entries", "20000", "--seconds", "60", "--megabytes", "50"],
     ],
     ids=lambda command: command[0],
