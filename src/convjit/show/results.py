@@ -30,6 +30,8 @@ _TABLE = 12
 """Classes up to which a confusion table fits on a screen."""
 _WIDTH = 9
 _PAIRS = 20
+_BROKEN = 10
+"""Broken images that are named."""
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -67,6 +69,8 @@ def test_record(
     found |= {name: listed(rates) for name, rates in result.rates.items()}
     if result.broken:
         found["broken"] = result.broken
+    if result.unlabelled:
+        found["unlabelled"] = result.unlabelled
     return found if counts is None else {**found, "classes": list(classes), "confusion": counts.tolist()}
 
 
@@ -75,7 +79,11 @@ def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> Non
     trained = f"{result.images:,} images, after {result.step:,} steps of training"
     screen.line(f"test {outcome(result.loss, result.error if result.counts_errors else None)} ({trained})")
     if result.broken:
+        for line in result.skipped[:_BROKEN]:
+            screen.warn(line)
         screen.warn(f"{result.broken} images cannot be decoded, and were left out")
+    if result.unlabelled:
+        screen.warn(f"{result.unlabelled} images have no label, and count neither as right nor as wrong")
     if not result.rates:
         return
     table = screen.table("class", *(f">{name}" for name in result.rates))

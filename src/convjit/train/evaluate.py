@@ -36,8 +36,9 @@ __all__ = ["Prediction", "Run", "TestResult", "read_image"]
 class TestResult:
     """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on.
 
-    `broken` images could not be decoded, and are not among the `images`. `rates` are shares for every class, such as
-    "precision", of the net's first cost.dce; nan where there is none.
+    `broken` images could not be decoded, and are not among the `images`; of these, `unlabelled` have no label and count
+    nothing in loss and error. `rates` are shares for every class, such as "precision", of the net's first cost.dce; nan
+    where there is none.
     """
 
     step: int
@@ -48,6 +49,9 @@ class TestResult:
     broken: int = 0
     counts_errors: bool = True
     """Whether the main cost counts errors; the loss stands for the error if not."""
+    unlabelled: int = 0
+    skipped: tuple[str, ...] = ()
+    """The broken images, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,9 @@ class Run:
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         main, rates = costs.main, costs.class_rates
         means = main.mean_loss, main.mean_error
-        counted = self.net.counts_errors
-        return TestResult(self.state.step, costs.images, *means, rates, self._session.left_out, counted)
+        left_out, skipped = self._session.left_out, tuple(self._session.broken)
+        unlabelled, counted = costs.images - main.images, self.net.counts_errors
+        return TestResult(self.state.step, costs.images, *means, rates, left_out, counted, unlabelled, skipped)
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
@@ -159,16 +164,20 @@ class Run:
     ) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns).
 
-        Of several views the mean probabilities count; by default there are as many as the recipe says. RunError if the
-        net has no numbers for the classes.
+        An image of several classes stands in the row of the one that was found, or else of its first. Of several views
+        the mean probabilities count; by default there are as many as the recipe says. RunError if the net has no
+        numbers for the classes.
         """
         self._check_outputs()
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
+        rows = self.mean_rows(images, views or self.recipe.views)
+        for place, (label, row) in enumerate(zip(images.labels, rows, strict=True)):
             # Neither images without a label nor those that cannot be decoded.
             if label >= 0 and not np.isnan(row).any():
-                counts[label, int(row.argmax())] += 1
+                found = int(row.argmax())
+                right = images.targets is not None and images.targets[place, found]
+                counts[found if right else label, found] += 1
         return counts
 
     def rows(self, layer: str, images: Images | Encoded) -> Iterator[NDArray[np.float32]]:

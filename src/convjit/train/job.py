@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
 from convjit.data import (
     Dataset,
@@ -28,6 +30,7 @@ from convjit.data.stream import shown
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
 from convjit.graph.lower import Dtype, dtype_of
+from convjit.layers import Logreg
 from convjit.train.checkpoint import Checkpoint, State, newest
 from convjit.train.initial import RunCode
 from convjit.train.order import Order
@@ -186,6 +189,11 @@ def new_job(
     )
     for warning in loaded.warnings:
         notes.warn(warning)
+    if not lenient and _has_several(dataset) and any(isinstance(cost, Logreg) for cost in loaded.net.costs):
+        notes.warn(
+            "images have several labels, of which cost.logreg learns one at a time, drawn anew in every epoch, and "
+            "tests the first; cost.bce and cost.dce take them all"
+        )
     definition, parameters = _decoded(texts.definition), _decoded(texts.parameters)
     given = None
     # What only a lenient reader takes could not be read back.
@@ -226,6 +234,12 @@ def _data_of(
         known = ", ".join(NAMED_DATA)
         raise UsageError(f"dataset={name} is not known{near(name, NAMED_DATA)}; there are {known}; or say --data PATH")
     return open_data(name, notes), name
+
+
+def _has_several(dataset: Dataset) -> bool:
+    """Whether training images may be of several classes at once."""
+    targets = dataset.train.targets
+    return targets is not None and bool((targets.sum(1, dtype=np.int64) > 1).any())
 
 
 def resumed_job(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import random
-from convjit.data import Batch, Encoded, Images, Preprocessing, batches_in_order, views
+from convjit.data import Batch, Encoded, Images, Kept, Preprocessing, batches_in_order, views
 from convjit.errors import RunError
 from convjit.graph import Net, lower
 from convjit.graph.lower import Dtype, Mode
@@ -32,8 +32,9 @@ View = tuple[int, int, int]
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
-    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. `dtype`
-    is what activations and gradients are stored as. Close it, so that its threads end.
+    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`, and may
+    be `kept` from test to test. `dtype` is what activations and gradients are stored as. Close it, so that its threads
+    end.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Session:
         axes: NDArray[np.float32] | None = None,
         preprocessing: Preprocessing | None = None,
         dtype: Dtype = "fp32",
+        kept: Kept | None = None,
         ways: Ways | None = None,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
-        self.preprocessing, self.dtype = preprocessing, dtype
+        self.preprocessing, self.dtype, self._kept = preprocessing, dtype, kept
         self.store = Store()
         self._ways, self._threads, self._progress = ways, threads, progress
         self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
@@ -65,6 +67,8 @@ class Session:
         """What the costs came to over the last minibatch."""
         self.left_out = 0
         """Images of the last test that could not be decoded."""
+        self.broken: list[str] = []
+        """Lines about them."""
 
     @property
     def programs(self) -> int:
@@ -130,6 +134,7 @@ class Session:
         Of several views the probabilities are averaged, then one cost is worked out: the one named, or the main one.
         Images that cannot be decoded are not among those that are counted; `left_out` says how many there were.
         """
+        self.broken = []
         if views > 1:
             return self._view_costs(images, views, self.net.logreg(cost), stop)
         executor = self.executor("test")
@@ -146,10 +151,11 @@ class Session:
 
     def _batches(self, images: Images | Encoded, stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
         """All images in order, until `stop` says so."""
-        with closing(batches_in_order(images, self.batch, self.preprocessing)) as batches:
+        with closing(batches_in_order(images, self.batch, self.preprocessing, self._kept)) as batches:
             for batch in batches:
                 if stop and stop():
                     return
+                self.broken += batch.broken
                 yield batch
 
     def _see(self, batch: Batch, view: View) -> None:
@@ -167,7 +173,8 @@ class Session:
             broken = np.isnan(rows).any(1)
             self.left_out = int(broken.sum())
             found.append(cost.measure(rows[~broken], images.labels[~broken]).sum(0))
-        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images) - self.left_out)
+        labelled = int((images.labels[~broken] >= 0).sum())
+        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images) - self.left_out, labelled)
 
     def views(self, count: int) -> tuple[View, ...]:
         """The places (y, x, mirror) of so many views."""
@@ -206,7 +213,9 @@ class Session:
         for family in self._results:
             members = [np.concatenate([executor.host[name].ravel() for name in names]) for names in family]
             values.append(tuple(np.stack(members).sum(0, np.float64).tolist()))
-        self.costs = CostSums(self._reported, tuple(values), batch.count)
+        # Of a test, an image that cannot be decoded has no label either.
+        labelled = int((batch.labels[: batch.count] >= 0).sum())
+        self.costs = CostSums(self._reported, tuple(values), batch.count, labelled)
         return self.costs
 
     def _feed(self, executor: Executor, batch: Batch) -> None:

@@ -83,6 +83,8 @@ class Result:
     """Whether the net takes image files, for which `convjit predict` is."""
     decoded: bool = True
     """Whether all images were decoded before the first step."""
+    kept: bool = False
+    """Whether each was decoded once, since there was memory to keep them all."""
 
     def record(self) -> dict[str, Any]:
         """What `train --json` prints."""
@@ -111,6 +113,9 @@ class Watcher:
 
     def broken(self, line: str) -> None:
         """A training image cannot be decoded, and another takes its place; told once of each."""
+
+    def left_out(self, line: str) -> None:
+        """A test image cannot be decoded, and is left out; told once of each."""
 
     def testing(self) -> None:
         """A test begins."""
