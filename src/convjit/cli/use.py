@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from convjit.cli.shared import (
+    accumulate_option,
     batch_option,
     commands,
     complain,
     display,
     json_option,
     lenient_option,
+    memory_option,
     params_option,
     set_option,
     threads_option,
@@ -28,6 +30,8 @@ __all__ = ["features", "predict", "test", "train"]
 @click.option("--data", metavar="PATH", help="Images: a folder or an archive.  [default: what the recipe names]")
 @click.option("--epochs", type=click.IntRange(1), help="Times that every image is seen.  [default: the recipe's]")
 @batch_option
+@accumulate_option
+@memory_option
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="What all random numbers come from.  [default: 1]")
 @threads_option
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: a new one in runs/]")
@@ -43,6 +47,8 @@ def train(
     data: str | None,
     epochs: int | None,
     batch: int | None,
+    accumulate: int | None,
+    memory: str | None,
     seed: int | None,
     threads: int | None,
     out: str | None,
@@ -63,8 +69,8 @@ def train(
 
     with display(as_json) as (screen, bar):
         result = carry_out(
-            net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, threads=threads,
-            out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
+            net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed,
+            accumulate=accumulate, memory=memory, threads=threads, out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
             watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
         )  # fmt: skip
     show_result(screen, result)

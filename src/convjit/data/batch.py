@@ -38,6 +38,11 @@ class Batch:
     targets: NDArray[np.uint8] | None = None  # [B,K]
     broken: tuple[str, ...] = ()
 
+    def part(self, first: int, end: int) -> Batch:
+        """The images from `first` to before `end` as a minibatch; nothing is copied."""
+        arrays = {name: array[first:end] for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        return replace(self, count=min(max(self.count - first, 0), end - first), **arrays)
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:

@@ -7,7 +7,7 @@ buffer, later ones add to it; nothing is launched that no learned array needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from convjit.errors import UsageError, near
@@ -29,7 +29,15 @@ HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours"
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
-def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] = (), rewrite: bool = True) -> Program:
+def lower(
+    net: Net,
+    batch: int,
+    mode: Mode = "train",
+    *,
+    exports: Sequence[str] = (),
+    accumulate: bool = False,
+    rewrite: bool = True,
+) -> Program:
     """The program of one step over `batch` images.
 
     train       forward, backward, update
@@ -37,8 +45,9 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
     predict     forward as far as the net's outputs, as rows "<layer>.rows"
     gradients   forward and backward as when training; the gradients of all learned arrays and of the images are outputs
 
-    `exports` names further layers whose output is wanted as rows (test and predict). `rewrite` is for tests: False
-    leaves the program as the layers have launched it, each buffer with one meaning.
+    `exports` names further layers whose output is wanted as rows (test and predict). With `accumulate`, gradients of
+    learned arrays are added to what parts of the same minibatch before this one have left there (train). `rewrite` is
+    for tests: False leaves the program as the layers have launched it, each buffer with one meaning.
     """
     if batch < 1:
         raise UsageError(f"a step of {batch} images; at least 1 is needed")
@@ -46,7 +55,7 @@ def lower(net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] 
         if name not in net.nodes or net.nodes[name].layer.is_cost or _labels(net.nodes[name]):
             raise UsageError(f"layer '{name}' has no output to export{near(name, net.nodes)}")
     rows = tuple(dict.fromkeys((*(net.outputs if mode == "predict" else ()), *exports)))
-    lowering = _Lowering(net, mode)
+    lowering = _Lowering(net, mode, accumulate)
     lowering.forward(_ancestors(net, rows) if mode == "predict" else set(net.nodes))
     for name in rows:
         lowering.export(name)
@@ -92,6 +101,7 @@ class _Lowering:
 
     net: Net
     mode: Mode
+    accumulate: bool = False
     launches: list[Launch] = field(default_factory=list)
     outputs: dict[str, Buffer] = field(default_factory=dict)
     """Output of every layer."""
@@ -215,8 +225,12 @@ class _Step:
 
     def weights_gradient(self, name: str) -> Target | None:
         full, learned = self._learned(name)
+        if learned.frozen:
+            return None
+        if self._lowering.accumulate:
+            return replace(self._lowering.gradient(full, learned.array, Role.GRADIENTS), accumulate=True)
         role = Role.OUTPUT if self._lowering.mode == "gradients" else Role.ARENA
-        return None if learned.frozen else self._lowering.gradient(full, learned.array, role)
+        return self._lowering.gradient(full, learned.array, role)
 
     def finish(self) -> None:
         """After the layer's own backward launches: bring gradients into the maps of the inputs."""

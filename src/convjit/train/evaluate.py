@@ -87,7 +87,7 @@ class Run:
         self.preprocessing = Preprocessing.parse(record) if record else preprocessing_of(self.net, self.recipe)
         self._session = Session(
             self.net,
-            state.batch,
+            state.part,
             mean,
             preprocessing=self.preprocessing,
             ways=Ways(state.ways),
@@ -198,7 +198,7 @@ class Run:
             raise RunError(f"the run's images have {why}")
         quiet()
         remaining = iter(paths)
-        while some := list(islice(remaining, self.state.batch)):
+        while some := list(islice(remaining, self.state.part)):
             images: list[NDArray[np.uint8] | DataError] = []
             for path in some:
                 try:
