@@ -13,14 +13,13 @@ from test_trainer import interrupt_at, metrics, same
 from tiny_runs import PARAMS, Recorder, kernels, tiny_data, train_tiny, write_net
 
 from convjit.data import Batch
-from convjit.errors import RunError, UsageError
+from convjit.errors import UsageError
 from convjit.graph import Net, lower
 from convjit.layers import Conv, Data, Dropout2, Fc, Sum2
 from convjit.program import Role
 from convjit.runtime import Ways
 from convjit.runtime.planned import planned
 from convjit.train.api import load
-from convjit.train.checkpoint import State
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session
 
@@ -113,8 +112,6 @@ def test_parts_are_equal(tmp_path: Path) -> None:
         train_tiny(tmp_path, accumulate=5)
     with pytest.raises(UsageError, match="--accumulate 0: "):
         train_tiny(tmp_path, accumulate=0)
-    state = State.parse
-    del state
 
 
 def test_sums_are_kept_but_not_saved(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def train(
     with display(as_json) as (screen, bar):
         result = carry_out(
             net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed,
-            accumulate=accumulate, memory=memory, threads=threads, out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
-            watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
+            accumulate=accumulate, memory=memory, threads=threads, out=out, resume=resume, lenient=lenient,
+            allow_code=allow_code, tune=tune, watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
         )  # fmt: skip
     show_result(screen, result)
     if result.interrupted:

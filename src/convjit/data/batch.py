@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Batch:
 
     def part(self, first: int, end: int) -> Batch:
         """The images from `first` to before `end` as a minibatch; nothing is copied."""
-        arrays = {name: array[first:end] for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        arrays: dict[str, Any] = {n: a[first:end] for n, a in vars(self).items() if isinstance(a, np.ndarray)}
         return replace(self, count=min(max(self.count - first, 0), end - first), **arrays)
 
 

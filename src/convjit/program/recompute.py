@@ -42,9 +42,8 @@ def update_early(program: Program) -> Program:
     """Every update right behind the last launch that it waits for, so that no gradient lives to the step's end."""
     launches = list(program.launches[: program.update])
     for one in program.launches[program.update :]:
-        waits = (
-            i for i, two in enumerate(launches) if two.written & (one.read | one.written) or one.written & two.read
-        )
+        used = one.read | one.written
+        waits = (i for i, two in enumerate(launches) if two.written & used or one.written & two.read)
         launches.insert(max(waits, default=-1) + 1, one)
     return check(replace(program, launches=tuple(launches)))
 
@@ -246,7 +245,5 @@ class _Step:
             launch = self.program.launches[run.index].rewired(copies)
             launches.append(replace(launch, name=launch.name + AGAIN) if run.again else launch)
         program = check(replace(self.program, launches=tuple(launches)))
-        again = dict.fromkeys(
-            name for run in runs if run.again for name in run.copies if name in self._written[run.index]
-        )
+        again = {name: None for run in runs if run.again for name in self._written[run.index]}
         return Recomputed(program, tuple(again), self._cost_again(runs), plan(program, self._lanes).arena)

@@ -166,8 +166,9 @@ def new_job(
 ) -> Job:
     """A training from the start. Data default to those that the net's recipe names.
 
-    `accumulate` is in how many equal parts a minibatch is computed, `memory` how many bytes that may take, 0 for as many
-    as it takes. `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's initialisers name.
+    `accumulate` is in how many equal parts a minibatch is computed, `memory` how many bytes that may take, 0 for as
+    many as it takes. `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's
+    initialisers name.
     """
     notes = notes or Notes()
     if isinstance(net, Net):
