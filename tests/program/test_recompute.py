@@ -11,7 +11,7 @@ from convjit.graph import Net, lower
 from convjit.layers import Conv, Dropout, Eltsum, Fc, Pool, Rnorm
 from convjit.ops import ClearHalo, Copy, Maps, NeuronForward
 from convjit.ops.neuron import Neuron
-from convjit.program import AGAIN, Buffer, Launch, Program, Role, check, plan, recompute, update_early
+from convjit.program import AGAIN, Buffer, Launch, Program, Recomputed, Recomputing, Role, check, plan, update_early
 from convjit.runtime import Executor, Store
 from convjit.train.job import net_of as net_by_name
 
@@ -22,6 +22,10 @@ SEEDS = range(25)
 def bytes_moved(launch: Launch) -> float:
     """A cost: numbers touched."""
     return 1 + sum(np.prod(buffer.operand.logical(1)) for buffer in launch.buffers.values())
+
+
+def recompute(program: Program, limit: int) -> Recomputed:
+    return Recomputing(program, bytes_moved, LANES).within(limit)
 
 
 def deep() -> Net:
@@ -40,7 +44,7 @@ def deep() -> Net:
 def squeezed(program: Program) -> list[Program]:
     """The program under ever smaller limits, down to the least."""
     whole = plan(program, LANES).arena
-    found = [recompute(program, int(whole * share), bytes_moved, LANES).program for share in (0.9, 0.75, 0.5, 0)]
+    found = [recompute(program, int(whole * share)).program for share in (0.9, 0.75, 0.5, 0)]
     return [one for one, before in zip(found, [program, *found], strict=False) if one != before]
 
 
@@ -73,7 +77,7 @@ def test_a_deep_net_means_the_same_and_fits() -> None:
     whole = plan(program, LANES).arena
     arenas, costs = [], []
     for share in (1, 0.9, 0.8, 0.7, 0.6, 0.5):
-        found = recompute(program, int(whole * share), bytes_moved, LANES)
+        found = recompute(program, int(whole * share))
         assert found.arena == plan(found.program, LANES).arena <= whole * share
         assert_same(program, found.program)
         arenas.append(found.arena)
@@ -88,22 +92,22 @@ def test_a_deep_net_means_the_same_and_fits() -> None:
 
 def test_what_is_found_at_last_can_be_asked_for() -> None:
     for program in (lower(deep(), 16), lower(random_net(3), 9), update_early(lower(deep(), 7))):
-        least = recompute(program, 0, bytes_moved, LANES).arena
-        assert recompute(program, least, bytes_moved, LANES).arena <= least
-        assert recompute(program, least - 1, bytes_moved, LANES).arena == least
+        least = recompute(program, 0).arena
+        assert recompute(program, least).arena <= least
+        assert recompute(program, least - 1).arena == least
 
 
 def test_the_choice_is_the_same_always() -> None:
     program = lower(deep(), 16)
     half = plan(program, LANES).arena // 2
-    one, other = (recompute(program, half, bytes_moved, LANES) for _ in range(2))
+    one, other = (recompute(program, half) for _ in range(2))
     assert one.program.text() == other.program.text()
 
 
 def test_a_launch_is_run_again_as_it_was() -> None:
     """Right before it is needed, at most once, over copies with the same halos, whose halo is cleared before."""
     program = lower(deep(), 16)
-    found = recompute(program, 0, bytes_moved, LANES)
+    found = recompute(program, 0)
     launches = found.program.launches
     assert [one for one in launches if not one.name.endswith(AGAIN)] != []
     names = [one.name for one in launches]
@@ -133,7 +137,7 @@ def test_what_has_changed_since_cannot_be_made_again() -> None:
     copies = [("x", given, x), ("y", x, y)], [("z", given, z), ("z2", z, end), ("y2", y, end), ("x2", x, end)]
     before, after = ([Launch(name, Copy(maps), {"x": a, "y": b}) for name, a, b in some] for some in copies)
     program = check(Program(8, (*before, Launch("relu", relu, {"x": x, "y": x}), *after)))
-    assert recompute(program, 0, bytes_moved, LANES).again == ("x",)
+    assert recompute(program, 0).again == ("x",)
 
 
 def test_weights_are_read_before_they_change() -> None:
@@ -152,7 +156,7 @@ def test_bits_of_native_steps() -> None:
     early = update_early(program)
     given = contents(program)
     found = []
-    for one in (program, early, recompute(early, 0, bytes_moved, LANES).program):
+    for one in (program, early, recompute(early, 0).program):
         with Executor(one, Store(), threads=2) as executor:
             give(executor, given)
             for _ in range(2):
@@ -171,7 +175,7 @@ def test_alexnet() -> None:
     early = update_early(program)
     whole, sooner = plan(program, LANES), plan(early, LANES)
     assert sooner.arena < 0.86 * whole.arena
-    found = recompute(early, int(0.6 * whole.arena), bytes_moved, LANES)
+    found = recompute(early, int(0.6 * whole.arena))
     assert found.arena <= 0.6 * whole.arena
     assert found.cost < 0.1 * sum(bytes_moved(one) for one in early.launches)
     assert not any("fc" in name or name.startswith("conv2.forward") for name in found.again)

@@ -3,7 +3,7 @@
 from convjit.program.buffer import Buffer, Launch, Program, Role
 from convjit.program.check import check
 from convjit.program.planner import Plan, buffer_bytes, plan, stored_shape
-from convjit.program.recompute import AGAIN, Recomputed, recompute, update_early
+from convjit.program.recompute import AGAIN, Recomputed, Recomputing, update_early
 from convjit.program.rewrite import finish
 
 __all__ = [
@@ -13,12 +13,12 @@ __all__ = [
     "Plan",
     "Program",
     "Recomputed",
+    "Recomputing",
     "Role",
     "buffer_bytes",
     "check",
     "finish",
     "plan",
-    "recompute",
     "stored_shape",
     "update_early",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from math import inf
 
@@ -19,12 +20,12 @@ from convjit.program.buffer import Launch, Program, Role
 from convjit.program.check import check
 from convjit.program.planner import ALIGNMENT, buffer_bytes, plan
 
-__all__ = ["AGAIN", "Recomputed", "recompute", "update_early"]
+__all__ = ["AGAIN", "Recomputed", "Recomputing", "update_early"]
 
 AGAIN = " again"
 """Ends the names of launches that are run again and of the copies that they make; no layer's name has a space."""
 
-_STEP = 0.04
+_RUNG = 0.04
 """Share of the arena by which the limit is lowered in search of the least."""
 
 
@@ -48,24 +49,31 @@ def update_early(program: Program) -> Program:
     return check(replace(program, launches=tuple(launches)))
 
 
-def recompute(program: Program, limit: int, cost: Callable[[Launch], float], lanes: int) -> Recomputed:
-    """The program with an arena of at most `limit` bytes, or with the smallest that is found if that is more.
+class Recomputing:
+    """A program in less memory.
 
-    `cost` of a launch may have any unit. What frees most for its cost is dropped first; the choice depends on nothing
+    What frees most for its cost is dropped first; `cost` of a launch may have any unit. The choice depends on nothing
     but the arguments.
     """
-    step = _Step(program, cost, lanes)
-    found = _fitting(step, limit)
-    if found.arena > limit:
-        # The straight way may miss what small steps find; and as they do not look at the limit, what they find at last
-        # is the least that can be asked for.
-        found = step.made(frozenset())
-        while found.arena > limit:
-            better = _fitting(step, int(found.arena * (1 - _STEP)))
-            if better.arena >= found.arena:
-                break
-            found = better
-    return found
+
+    def __init__(self, program: Program, cost: Callable[[Launch], float], lanes: int) -> None:
+        self._step = _Step(program, cost, lanes)
+
+    def within(self, limit: int) -> Recomputed:
+        """The program with an arena of at most `limit` bytes; that with the smallest if there is none."""
+        found = _fitting(self._step, limit)
+        if found.arena > limit:
+            # The straight way may miss what small steps find.
+            found = next((one for one in self._ladder if one.arena <= limit), self._ladder[-1])
+        return found
+
+    @cached_property
+    def _ladder(self) -> list[Recomputed]:
+        """From the whole program to the least that is found, whatever limit is asked for."""
+        found = [self._step.made(frozenset())]
+        while (better := _fitting(self._step, int(found[-1].arena * (1 - _RUNG)))).arena < found[-1].arena:
+            found.append(better)
+        return found
 
 
 def _fitting(step: _Step, limit: int) -> Recomputed:

@@ -15,7 +15,7 @@ from convjit.codegen.target import Target, host_target
 from convjit.errors import UsageError
 from convjit.kernels import Problem, candidates, choose, workspace_bytes
 from convjit.kernels.base import DIRECT
-from convjit.program import Launch, Program, Role, plan, recompute, update_early
+from convjit.program import AGAIN, Launch, Program, Recomputing, Role, plan, update_early
 from convjit.program.traffic import traffic
 from convjit.runtime.planned import kernel_memory_of
 from convjit.runtime.ways import Ways
@@ -91,7 +91,8 @@ def fit(
     # What is summed over parts is updated at the end of the last one.
     early = program if program.of_role(Role.GRADIENTS) else update_early(program)
     planned = plan(early, target.lanes)
-    full = _Cost(usual, early.batch, target).of(early)
+    usual_cost = _Cost(usual, early.batch, target)
+    full, search = usual_cost.of(early), Recomputing(early, usual_cost, target.lanes)
     best: Fitted | None = None
     least = total
     for changed in [{}] if fixed else _cheaper(usual, target):
@@ -101,10 +102,10 @@ def fit(
         if best and slower / full >= best.extra:
             continue
         beside = planned.total - planned.arena + _kernel_bytes(problems, threads)
-        made = recompute(early, limit - beside, cost, target.lanes)
+        made = search.within(limit - beside)
         total = beside + made.arena
         least = min(least, total)
-        extra = (slower + made.cost) / full
+        extra = (slower + sum(cost(one) for one in made.program.launches if one.name.endswith(AGAIN))) / full
         if total <= limit and (best is None or extra < best.extra):
             kept = Ways({**ways.chosen, **changed}, ways.workspace)
             best = Fitted(made.program, kept, limit, total, made.again, tuple(changed), extra)
@@ -148,7 +149,7 @@ class _Cost:
     target: Target
 
     def __call__(self, launch: Launch) -> float:
-        problem = self.problems[launch.name]
+        problem = self.problems[launch.name.removesuffix(AGAIN)]
         gain = candidates(_changed(problem, DIRECT))[problem.algorithm] if problem else 1.0
         moved = traffic(launch, self.batch, self.target.lanes)
         return max(launch.op.flops() * self.batch / gain / FLOPS_PER_BYTE, moved.read + moved.written)
