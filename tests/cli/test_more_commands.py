@@ -119,7 +119,7 @@ def test_limits_of_memory(place: Path, run: Command, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train tiny.cfg --data data --memory 1kB", "--memory 1 MB: 32 images at a time take at least 1 MB; a smaller"),
+        ("train tiny.cfg --data data --memory 1kB", "--memory 1 kB: 32 images at a time take at least "),
         ("train tiny.cfg --data data --memory lots", "--memory lots: a size such as 500MB or 2GiB"),
         ("train tiny.cfg --data data --accumulate 3", "--accumulate 3: a minibatch of 32 images does not divide"),
         ("net tiny.cfg --memory 0", "--memory 0: a size such as"),
@@ -129,6 +129,5 @@ def test_limits_of_memory(place: Path, run: Command, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_limits_of_memory_that_cannot_be(place: Path, run: Command, line: str, message: str) -> None:
-    out = run(line, 2)
-    assert message in out
-    assert out.count("\n") == 1
+    errors = [said for said in run(line, 2).splitlines() if said.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from layer_samples import NETS, net_of
 from steps import contents, give, random_net, results, run_reference
 
+from convjit.errors import ConfigError
 from convjit.graph import Net, lower
-from convjit.layers import Conv, Dropout, Eltsum, Fc, Pool, Rnorm
+from convjit.layers import Conv, Dropout, Eltsum, Fc, Layer, Pool, Rnorm
 from convjit.ops import ClearHalo, Copy, Maps, NeuronForward
 from convjit.ops.neuron import Neuron
 from convjit.program import AGAIN, Buffer, Launch, Program, Recomputed, Recomputing, Role, check, plan, update_early
@@ -21,7 +24,7 @@ SEEDS = range(25)
 
 def bytes_moved(launch: Launch) -> float:
     """A cost: numbers touched."""
-    return 1 + sum(np.prod(buffer.operand.logical(1)) for buffer in launch.buffers.values())
+    return 1 + sum(math.prod(buffer.operand.logical(1)) for buffer in launch.buffers.values())
 
 
 def recompute(program: Program, limit: int) -> Recomputed:
@@ -31,7 +34,7 @@ def recompute(program: Program, limit: int) -> Recomputed:
 def deep() -> Net:
     """Blocks with sums around them, a dropout in place, a norm; its activations are all of one size."""
     conv = {"filters": 4, "filter_size": 3, "padding": 1, "neuron": "relu"}
-    layers = [Conv("first", "data", **conv), Rnorm("norm", "first", size=3, scale=0.1, pow=0.75)]  # type: ignore[arg-type]
+    layers: list[Layer] = [Conv("first", "data", **conv), Rnorm("norm", "first", size=3, scale=0.1, pow=0.75)]  # type: ignore[arg-type]
     below = "norm"
     for i in range(4):
         layers += [Conv(f"a{i}", below, **conv), Conv(f"b{i}", f"a{i}", **conv)]  # type: ignore[arg-type]
@@ -138,6 +141,11 @@ def test_what_has_changed_since_cannot_be_made_again() -> None:
     before, after = ([Launch(name, Copy(maps), {"x": a, "y": b}) for name, a, b in some] for some in copies)
     program = check(Program(8, (*before, Launch("relu", relu, {"x": x, "y": x}), *after)))
     assert recompute(program, 0).again == ("x",)
+
+
+def test_names_of_copies_are_no_layers() -> None:
+    with pytest.raises(ConfigError):
+        net_of(Fc(f"fc{AGAIN}", "data", outputs=3))
 
 
 def test_weights_are_read_before_they_change() -> None:

@@ -48,10 +48,10 @@ def taken(program: Program, ways: Ways | None = None) -> int:
 
 def least(program: Program, *, fixed: bool = False) -> int:
     """What the error for an impossible limit says, in bytes."""
-    with pytest.raises(UsageError, match=r"^--memory 1 MB: 40 images at a time take at least \d+ MB; ") as error:
+    with pytest.raises(UsageError, match=r"^--memory 1 kB: 40 images at a time take at least \d+ kB; ") as error:
         fit(program, 1, Ways(), threads=THREADS, fixed=fixed)
     assert ("fewer --threads" in str(error.value)) == fixed
-    found = re.search(r"at least (\d+ MB)", str(error.value))
+    found = re.search(r"at least (\d+ kB)", str(error.value))
     assert found
     return bytes_of(found[1])
 
@@ -84,7 +84,7 @@ def test_what_is_no_size(text: str | int) -> None:
 
 
 def test_sizes_are_said_rounded_up() -> None:
-    assert [size_text(size) for size in (1, 10**6, 10**6 + 1, 2 * 10**9)] == ["1 MB", "1 MB", "2 MB", "2000 MB"]
+    assert [size_text(size) for size in (1, 9_000_001, 10**7 + 1, 2 * 10**9)] == ["1 kB", "9001 kB", "11 MB", "2000 MB"]
 
 
 def test_enough_is_enough(program: Program) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from test_trainer import interrupt_at, same
 from tiny_runs import NET, PARAMS, kernels, tiny_data, train_tiny, write_net
 
 from convjit.errors import UsageError
-from convjit.runtime.fit import Fitted
+from convjit.runtime import Ways
+from convjit.runtime.fit import Fitted, fit
 from convjit.train.api import load
 from convjit.train.checkpoint import newest
 from convjit.train.run_folder import RunFolder
@@ -19,8 +22,17 @@ from convjit.train.watch import Watcher
 
 __all__ = ["kernels"]
 
-WIDE = NET.replace("filters=4", "filters=12").replace("minibatch=32", "minibatch=64")
+CONV = NET[NET.index("[conv1]") : NET.index("[pool1]")]
+WIDE = NET.replace(
+    CONV,
+    CONV
+    + "".join(
+        CONV.replace("conv1", f"conv{i}").replace("=data", f"=conv{i - 1}").replace("channels=1", "channels=4")
+        for i in (2, 3, 4)
+    ),
+).replace("inputs=conv1\npool", "inputs=conv4\npool")
 """Enough activations to be worth a limit."""
+WIDE_PARAMS = PARAMS + "".join(f"[conv{i}]\nepsW=0.0002\nepsB=0.0004\nmomW=0.9\nmomB=0.9\nwc=0\n\n" for i in (2, 3, 4))
 
 
 class Listener(Watcher):
@@ -29,12 +41,12 @@ class Listener(Watcher):
     def starting(self, session: Session, step: int) -> None:
         self.fitted: Fitted | None = session.fitted
         self.taken = session.executor("train").memory_bytes()
-        self.testing = session.executor("test")
+        self.test = session.executor("test")
 
 
 def trained(folder: Path, **options: Any) -> tuple[Any, Listener]:
     listener = Listener()
-    net = None if "resume" in options else write_net(folder, net=WIDE, params=PARAMS)
+    net = None if "resume" in options else write_net(folder, net=WIDE, params=WIDE_PARAMS)
     return train_tiny(folder, net=net, watcher=listener, **options), listener
 
 
@@ -62,7 +74,7 @@ def test_the_bits_of_a_run_without_a_limit(tmp_path: Path, whole: tuple[Any, int
 
 def test_a_run_keeps_to_its_limit(tmp_path: Path, whole: tuple[Any, int]) -> None:
     limit = int(whole[1] * 0.9)
-    net = write_net(tmp_path, net=WIDE)
+    net = write_net(tmp_path, net=WIDE, params=WIDE_PARAMS)
     stopped = train_tiny(tmp_path, net=net, memory=limit, watcher=interrupt_at(3))
     state = newest(stopped.run / "checkpoints", lambda text: None).state
     assert state.memory == limit
@@ -73,7 +85,7 @@ def test_a_run_keeps_to_its_limit(tmp_path: Path, whole: tuple[Any, int]) -> Non
 
 
 def test_a_run_goes_on_within_another_limit(tmp_path: Path, whole: tuple[Any, int]) -> None:
-    net = write_net(tmp_path, net=WIDE)
+    net = write_net(tmp_path, net=WIDE, params=WIDE_PARAMS)
     stopped = train_tiny(tmp_path, net=net, watcher=interrupt_at(3))
     result, listener = trained(tmp_path, resume=stopped.run, memory=str(int(whole[1] * 0.9)))
     assert listener.fitted
@@ -83,7 +95,7 @@ def test_a_run_goes_on_within_another_limit(tmp_path: Path, whole: tuple[Any, in
 
 def test_tests_share_the_arena(tmp_path: Path) -> None:
     _, listener = trained(tmp_path)
-    test = listener.testing
+    test = listener.test
     assert test.shares_arena
     assert test.own_bytes == test.plan.transfer + test.kernel_bytes
 
@@ -97,7 +109,7 @@ def test_limits_and_parts_together(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_is_too_small_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--memory 1 MB: 32 images at a time take at least "):
+    with pytest.raises(UsageError, match="--memory 1 kB: 32 images at a time take at least "):
         train_tiny(tmp_path, memory=1000)
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="--memory much: a size such as "):
@@ -106,22 +118,14 @@ def test_a_limit_that_is_too_small_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_algorithms_taken_for_a_limit_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the search has changed is in the checkpoint, and tests of the run use it too."""
-    from convjit.train import session
-
-    real = session.fit
 
     def changed(program: Any, limit: int, ways: Any, **options: Any) -> Fitted:
-        found = real(program, limit, ways, **options)
+        found = fit(program, limit, ways, **options)
         assert options["fixed"] == bool(ways.chosen)
-        return (
-            found
-            if options["fixed"]
-            else type(found)(
-                found.program, type(ways)({"fc3.forward": "direct"}), limit, found.total, plainer=("fc3.forward",)
-            )
-        )
+        ways = ways if options["fixed"] else Ways({"fc3.forward": "direct"})
+        return replace(found, ways=ways)
 
-    monkeypatch.setattr(session, "fit", changed)
+    monkeypatch.setattr(sys.modules["convjit.train.session"], "fit", changed)
     stopped = train_tiny(tmp_path, memory="1GB", watcher=interrupt_at(3))
     assert newest(stopped.run / "checkpoints", lambda text: None).state.ways == {"fc3.forward": "direct"}
     assert RunFolder(stopped.run).read_settings()["settings"]["algorithms"] == {"fc3.forward": "direct"}

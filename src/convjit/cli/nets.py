@@ -123,7 +123,7 @@ def bench(
                 show_algorithms(screen, measured)
             return
         limit = None if memory is None else bytes_of(memory)
-        result = benchmark(found, batch or recipe.minibatch, threads, memory=limit, progress=bar.compiling)
+        result = benchmark(found, batch or recipe.minibatch, threads, limit=limit, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
     else:

@@ -3,7 +3,7 @@ them, so that a step fits a limit of memory.
 
 A buffer of the arena that nobody uses for a long while gets two lives: before the while, and after it as a copy that
 the launches which made the buffer make again. What these read and has gone meanwhile is made again too. The numbers are
-the same, bit for bit: every launch finds in its buffers what it would have found (`_Step.same`), kernels are those of
+the same, bit for bit: every launch finds in its buffers what it would have found (`_Step._same`), kernels are those of
 the first time, and random masks are functions of the step's key.
 """
 
@@ -22,8 +22,8 @@ from convjit.program.planner import ALIGNMENT, buffer_bytes, plan
 
 __all__ = ["AGAIN", "Recomputed", "Recomputing", "update_early"]
 
-AGAIN = " again"
-"""Ends the names of launches that are run again and of the copies that they make; no layer's name has a space."""
+AGAIN = " (again)"
+"""Ends the names of launches that are run again and of the copies that they make; layers cannot have such names."""
 
 _RUNG = 0.04
 """Share of the arena by which the limit is lowered in search of the least."""
@@ -79,14 +79,14 @@ class Recomputing:
 def _fitting(step: _Step, limit: int) -> Recomputed:
     """Drop buffers until the arena fits, or nothing helps any more; then keep what need not have been dropped."""
     dropped: frozenset[str] = frozenset()
-    target = limit
-    while (found := step.made(dropped)).arena > limit:
+    target, found = limit, step.made(dropped)
+    while found.arena > limit:
         more = _dropped(step, dropped, target)
         if more == dropped:
             return found
-        dropped = more
+        dropped, found = more, step.made(more)
         # The planner may need a little more than what lives at the same time.
-        target = min(target, limit - max(step.made(dropped).arena - limit, 0))
+        target -= max(found.arena - limit, 0)
     for name in sorted(dropped, key=lambda one: (-step.costs[one], one)):
         fewer = dropped - {name}
         if step.excess(fewer, limit) == 0 and (less := step.made(fewer)).arena <= limit:

@@ -39,8 +39,8 @@ def bytes_of(limit: str | int) -> int:
 
 
 def size_text(size: int) -> str:
-    """In whole megabytes, rounded up: what `bytes_of` takes for at least as much."""
-    return f"{-(-size // 10**6):,} MB".replace(",", "")
+    """In whole megabytes, or kilobytes, rounded up: what `bytes_of` takes for at least as much."""
+    return f"{-(-size // 10**6)} MB" if size >= 10**7 else f"{-(-size // 10**3)} kB"
 
 
 @dataclass(frozen=True)

@@ -99,17 +99,17 @@ def benchmark(
     threads: int | None = None,
     *,
     seconds: float = 4.0,
-    memory: int | None = None,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Time training steps of `batch` images for about `seconds`, the machine before and after, and profiled steps.
 
     The data are random and the learning rates those of the first step, so that all work of a real step is done. It is
-    done in at most `memory` bytes.
+    done in at most `limit` bytes.
     """
     store, program, ways, fitted = Store(), lower(net, batch, "train"), Ways(), None
-    if memory is not None:
-        fitted = fit(program, memory, ways, threads=thread_count(threads))
+    if limit is not None:
+        fitted = fit(program, limit, ways, threads=thread_count(threads))
         program, ways = fitted.program, fitted.ways
     with Executor(program, store, threads=threads, ways=ways, progress=progress) as executor:
         _fill(executor, net, store)
