@@ -9,7 +9,7 @@ import pytest
 from harness import NdArray, assert_matches, batches, integers, on_every_target, problem
 
 from convjit.codegen.target import Target
-from convjit.ops import Halo, Input, Maps
+from convjit.ops import Halo, Input, Maps, Numbers
 
 
 def arrays(op: Input, images: int, seed: int = 0) -> dict[str, NdArray]:
@@ -117,3 +117,13 @@ def test_a_still_place_is_a_crop() -> None:
     unmirrored = found | {"crops": found["crops"] * [1, 1, 0], "mean": np.zeros((3, 5, 5))}
     expected = np.rot90(plain.run(unmirrored)["x"], -1, (2, 3))
     assert np.array_equal(warp.run(unmirrored | {"places": turned})["x"], expected)
+
+
+@on_every_target
+@pytest.mark.parametrize("maps", [Maps(1), Maps(37), Maps(3, 5, 7)], ids=str)
+@pytest.mark.parametrize("halo", [Halo(), Halo(1, 2, 0, 1)], ids=str)
+def test_numbers(maps: Maps, halo: Halo, target: Target) -> None:
+    shape = (maps.channels, maps.height, maps.width)
+    for images in batches(target):
+        given = {"pixels": integers((images, *shape), images), "mean": integers(shape, 1)}
+        assert_matches(problem(Numbers(maps), images, target, x=halo), given)

@@ -161,3 +161,28 @@ def test_the_cost_that_views_are_for(two: Result, detector: Result, tmp_path: Pa
     params = DETECTOR_PARAMS.replace("[recipe]", "[recipe]\nviews=9")
     with pytest.raises(UsageError, match=r"averaged for a cost\.logreg: 'dce' is of type cost\.dce"):
         train_tiny(tmp_path, net=write_net(tmp_path, DETECTOR, params))
+
+
+def test_a_cost_that_counts_no_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An autoencoder: nothing is called an error, and what needs classes says so on one line."""
+    layers = (
+        "[data]\ntype=data\ndataIdx=0\n\n[scaled]\ntype=neuron\ninputs=data\nneuron=linear[0.01,0]\n\n"
+        "[code]\ntype=fc\ninputs=scaled\noutputs=5\ninitW=0.2\nneuron=tanh[1,1]\n\n"
+        "[image]\ntype=fc\ninputs=code\noutputs=49\n\n[lost]\ntype=eltsum\ninputs=scaled, image\ncoeffs=1, -1\n\n"
+        "[cost]\ntype=cost.sum2\ninputs=lost\n"
+    )
+    learning = "".join(f"[{name}]\nepsW=0.002\nepsB=0.002\nmomW=0.9\nmomB=0.9\n\n" for name in ("code", "image"))
+    params = PARAMS[: PARAMS.index("[conv1]")] + learning + "[cost]\ncoeff=1\n"
+    write_idx(tmp_path / "data", tiny_data())
+    run = tmp_path / "run"
+    net = write_net(tmp_path / "net", net=layers, params=params)
+    assert main(["train", str(net), "--data", str(tmp_path / "data"), "--out", str(run)]) == 0
+    said = capsys.readouterr().out
+    losses = [float(found) for found in re.findall(r"epoch .*  loss (\S+)  test \S+  ", said)]
+    assert len(losses) == 3 and losses[2] < losses[0] and "error" not in said and "convjit predict" not in said
+    assert main(["test", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test_error"] is None
+    for words in (["predict", str(run), str(tmp_path / "any.png")], ["test", str(run), "--confusion"]):
+        assert main(words) == 1
+        told = capsys.readouterr().err
+        assert "layer 'lost' ends in 49 numbers, not in one for each of the 3 classes; convjit features" in told

@@ -135,6 +135,7 @@ def test_waiting_is_told(tmp_path: Path, photographs: Dataset) -> None:
     assert all(0 <= line["waiting"] <= 1 for line in metrics) and 0 <= result.waiting <= 1
     assert bound(0.01).startswith("bound by computing: data were ready 99.00 % of the time")
     assert bound(0.4).startswith("bound by data: 40.00 % of the time none were ready. Smaller files")
+    assert "larger minibatches (--batch) help" in bound(0.4, decoded=True)
 
 
 def test_what_cannot_be(tmp_path: Path, photographs: Dataset, trained: Result) -> None:

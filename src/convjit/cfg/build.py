@@ -40,17 +40,18 @@ def parse_net(
     origins: tuple[str, str] = ("net.cfg", "params.cfg"),
     image: Sequence[int] | None = None,
     classes: int | None = None,
+    numbers: bool = False,
     overrides: Sequence[str] = (),
     lenient: bool = False,
 ) -> Loaded:
     """A net from the texts of its two files, which messages call `origins`.
 
-    `image` (C, H, W) and `classes` are those of the data at hand; without them the recipe's count. `overrides` are
-    texts LAYER.KEY=VALUE. `lenient` turns unknown keys from errors into warnings.
+    `image` (C, H, W), `classes` and `numbers` (see `Net`) are those of the data at hand; without the first two the
+    recipe's count. `overrides` are texts LAYER.KEY=VALUE. `lenient` turns unknown keys from errors into warnings.
     """
     sections, params = read(definition, origins[0]), read(parameters, origins[1])
     apply_overrides(sections, params, overrides)
-    return _Builder(sections, params, origins, lenient).build(image, classes)
+    return _Builder(sections, params, origins, lenient).build(image, classes, numbers)
 
 
 def layer_class(section: Section) -> type[Layer]:
@@ -77,8 +78,10 @@ class _Builder:
         self._ignored: dict[tuple[str, str], list[tuple[str, str]]] = {}
         """By key and reason: where it stands, and in which layer."""
 
-    def build(self, image: Sequence[int] | None, classes: int | None) -> Loaded:
+    def build(self, image: Sequence[int] | None, classes: int | None, numbers: bool) -> Loaded:
         recipe = self._recipe(image, classes)
+        if numbers:
+            self._located(recipe.check_numbers)
         layers = [self._layer(section) for section in self._sections.values()]
         for name, section in self._params.items():
             if name not in self._sections and name != "recipe":
@@ -100,6 +103,7 @@ class _Builder:
                 classes=recipe.classes,
                 crop=recipe.crop,
                 changes=recipe.changes,
+                numbers=numbers,
             )
         )
         return Loaded(net, recipe, tuple(self._warnings))

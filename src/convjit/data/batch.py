@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from convjit import random
 from convjit.data.augment import Draws
+from convjit.data.dataset import Pixels
 
 __all__ = ["Batch", "Choice", "augmented", "chosen", "drawn_labels", "in_order", "minibatches"]
 
@@ -26,7 +27,7 @@ class Batch:
     images that could not be decoded, each told once.
     """
 
-    pixels: NDArray[np.uint8]  # [B,C,H,W]
+    pixels: Pixels  # [B,C,H,W]
     labels: NDArray[np.int32]  # [B]
     crops: NDArray[np.int32]  # [B,3]
     count: int

@@ -1,13 +1,14 @@
 """A data set: images and labels in memory, or encoded ones that are decoded when they are needed.
 
-N images, C channels, H x W pixels. Pixels are bytes; a memory map of a file on disk is as good as an array.
+N images, C channels, H x W pixels. Pixels are bytes, or float32 for features of another net; a memory map of a file on
+disk is as good as an array.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_BYTES",
     "Dataset",
     "Images",
+    "Pixels",
     "build",
     "check_bytes",
     "check_labels",
@@ -30,24 +32,27 @@ __all__ = [
 # A set is decoded as a whole and read at random, so it has to fit in memory.
 MAX_BYTES = 2 << 30
 
+Pixels: TypeAlias = NDArray[Any]
+"""uint8, or float32 for features."""
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Pixels uint8 [N,C,H,W], C-contiguous, and their labels int32 [N]; DataError when they are anything else.
+    """Pixels uint8 (or float32) [N,C,H,W], C-contiguous, their labels int32 [N]; DataError if they are anything else.
 
     `parts` are the numbers of images in the data batches that they came in, in order; () if they came in one. Where
     images may have several labels, or none, `targets` uint8 [N,K] is 1 for each class of an image; `labels` are then
     the first of each, -1 for none, and in training one of them is drawn.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     labels: NDArray[np.int32]
     parts: tuple[int, ...] = ()
     targets: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.flags.c_contiguous:
+        if pixels.dtype not in (np.uint8, np.float32) or pixels.ndim != 4 or not pixels.flags.c_contiguous:
             raise DataError(
                 f"pixels are {_form(pixels)}; allowed is uint8 of 4 dimensions [N,C,H,W], C-contiguous: "
                 "use convjit.data.from_arrays"
@@ -96,11 +101,19 @@ class Dataset:
 
     def __post_init__(self) -> None:
         both = self.train, self.test
-        shapes = [list(one.pixels.shape[1:]) for one in both if isinstance(one, Images)]
+        held = [one.pixels for one in both if isinstance(one, Images)]
+        shapes = [list(pixels.shape[1:]) for pixels in held]
         if len(shapes) == 2 and shapes[0] != shapes[1]:
             found = f"training images are [C,H,W] = {shapes[0]}, test images {shapes[1]}"
             raise DataError(f"{found}; they must agree")
+        if len({pixels.dtype for pixels in held}) > 1:
+            raise DataError("of training and test images one are bytes and the other numbers; they must agree")
         check_labels(int(max(one.labels.max(initial=-1) for one in both)), self.classes)
+
+    @property
+    def numbers(self) -> bool:
+        """Whether it holds float32 numbers, such as the features of another net."""
+        return isinstance(self.train, Images) and self.train.pixels.dtype == np.float32
 
     @property
     def shape(self) -> tuple[int, int, int] | None:

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convjit.data.augment import Augmentation, draw
 from convjit.data.batch import Batch, Choice, augmented, chosen, drawn_labels, in_order, minibatches
@@ -169,7 +168,7 @@ def _gather(images: Images, choice: Choice, augmentation: Augmentation | None, s
     else:
         labels = drawn_labels(targets, seed, choice.epoch, choice.index)
     labels[choice.count :] = -1
-    pixels: NDArray[np.uint8] = images.pixels.take(choice.index, axis=0)
+    pixels = images.pixels.take(choice.index, axis=0)
     crops = np.zeros((len(pixels), 3), np.int32)
     batch = Batch(pixels, labels, crops, choice.count, choice.step, choice.epoch, choice.index, targets=targets)
     if augmentation is None:

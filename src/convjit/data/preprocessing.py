@@ -17,12 +17,14 @@ from PIL import Image
 
 from convjit.data.decode import Least, Picture, decode_picture
 
-__all__ = ["Preprocessing", "Window", "cover"]
+__all__ = ["NUMBERS", "Preprocessing", "Window", "cover"]
 
 Pixels = NDArray[np.uint8]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR}
 _COLOURS = {1: "grey", 3: "RGB"}
+NUMBERS = "numbers"
+"""Stands for the colours of what is no image but numbers, such as the features of another net."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Preprocessing:
     image         (C, H, W) of what the net's first layer cuts its crops from
     crop          (h, w) that the net sees; (0, 0) for all
     mean          what is taken off: "image", the mean image kept in the checkpoint, "none", or a number
-    colours       "RGB" or "grey", by the number of channels
+    colours       "RGB" or "grey", by the number of channels; NUMBERS if they are no bytes
     filter        how images are scaled: "bilinear", over all pixels that an output pixel stands for
     orientation   "upright": what a camera notes of how it was held is undone
     """
@@ -70,6 +72,11 @@ class Preprocessing:
         """(h, w) that the net sees."""
         return self.crop if self.crop != (0, 0) else self.size
 
+    @property
+    def numbers(self) -> bool:
+        """Whether it is about numbers, which are taken as they are, and not about image files."""
+        return self.colours == NUMBERS
+
     def record(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**dataclasses.asdict(self), "shortest_side": max(self.size)}
@@ -91,7 +98,9 @@ class Preprocessing:
 
     def check(self) -> str:
         """Why image files cannot be prepared so; "" if they can."""
-        return "" if self.image[0] in _COLOURS else f"{self.image[0]} channels; image files have 1 or 3"
+        if self.numbers:
+            return "are features of another net, and no image files"
+        return "" if self.image[0] in _COLOURS else f"have {self.image[0]} channels; image files have 1 or 3"
 
     def least(self, detail: float = 1.0) -> Least:
         """The pixels that are needed of an image; `detail` times as many to a side where small parts are enlarged."""
@@ -145,4 +154,4 @@ def cover(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _given(found: Preprocessing) -> tuple[Any, ...]:
-    return found.image, found.crop, found.mean
+    return found.image, found.crop, found.mean, found.colours if found.numbers else ""

@@ -13,12 +13,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from convjit import random
 from convjit.data.dataset import Dataset, Images, build, in_memory
+from convjit.data.features import is_features
 from convjit.data.original import is_original, read_original
 from convjit.data.source import Progress
 from convjit.data.sources import open_dataset
@@ -102,28 +104,32 @@ def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | No
         return read_original(Path(path), [*train.numbers(), *test.numbers()], progress).dataset(
             list(train.numbers()), list(test.numbers())
         )
-    return cut(open_dataset(path, progress=progress), train, test, shown(path))
+    # Files of features are batches already, and none is set apart.
+    validation = None if is_features(Path(path)) else VALIDATION
+    return cut(open_dataset(path, validation=validation, progress=progress), train, test, shown(path))
 
 
 def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
     """A set by ranges of its batches."""
     train_images, test_images = (_mixed(in_memory(one, "a range of batches")) for one in (dataset.train, dataset.test))
-    batches = dict(enumerate((*_pieces(train_images), *_pieces(test_images)), 1))
+    tests = () if dataset.test is dataset.train else _pieces(test_images)
+    batches = dict(enumerate((*_pieces(train_images), *tests), 1))
     chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
     return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)
 
 
 def _mixed(images: Images) -> Images:
-    """Images that do not lie class by class: a net that saw one class after the other would learn nothing."""
-    if (np.diff(images.labels) < 0).any() or images.labels[0] == images.labels[-1]:
+    """Images in an order of their own, not class by class: a net that saw one after the other would learn nothing."""
+    if images.parts or (np.diff(images.labels) < 0).any() or images.labels[0] == images.labels[-1]:
         return images
     order = random.permutation(random.derive_key(0, "data batches"), len(images))
     return Images(images.pixels[order], images.labels[order])
 
 
 def _pieces(images: Images) -> Sequence[Images]:
-    starts = range(0, len(images), _CUT)
-    return [Images(images.pixels[s : s + _CUT], images.labels[s : s + _CUT]) for s in starts]
+    """The data batches that they came in, or as many images to a batch as CIFAR-10 has."""
+    ends = np.cumsum(images.parts).tolist() if images.parts else [*range(_CUT, len(images), _CUT), len(images)]
+    return [images.some(start, end) for start, end in pairwise([0, *ends])]
 
 
 def _join(batches: Mapping[int, Images], numbers: Iterable[int], where: str) -> Images:

@@ -10,6 +10,7 @@ from pathlib import Path
 from convjit.data import cache
 from convjit.data.cifar import BINARY, HUNDRED, PYTHON, load_binary, load_python
 from convjit.data.dataset import Dataset
+from convjit.data.features import is_features, load_features
 from convjit.data.idx import NAMES, load_idx
 from convjit.data.images import decode_all, image_size
 from convjit.data.layouts import read_contents
@@ -49,6 +50,8 @@ def open_dataset(
     place = Path(path)
     if validation is not None and not 0 < validation < 1:
         raise DataError(f"{shown(place)}: a validation set of {validation}; it is a share between 0 and 1, such as 0.1")
+    if is_features(place):
+        return load_features(place, validation)
     source = None if shards_of(place) else open_source(place)
     if isinstance(source, Folder) and is_original(source.path):
         return load_original(source.path, progress)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convjit import random
 from convjit.data.batch import chosen
-from convjit.data.dataset import Dataset, Images
+from convjit.data.dataset import Dataset, Images, Pixels
 from convjit.data.decoder import Decoder
 from convjit.data.preprocessing import Preprocessing
 from convjit.errors import UsageError
@@ -28,11 +28,12 @@ def mean_image(dataset: Dataset, preprocessing: Preprocessing | None = None) -> 
     """Mean of the training images, float32 [C,H,W], from exact integer sums; or the one that the set came with."""
     if dataset.mean is not None:
         return dataset.mean
-    count, total = 0, np.zeros((), np.uint64)
+    count, total = 0, np.zeros((), np.float64 if dataset.numbers else np.uint64)
     # 256 bytes of 255 still fit in 16 bits, and narrow sums are fast.
+    exact = np.float64 if dataset.numbers else np.uint16
     for pixels in _pieces(dataset, preprocessing):
         count += len(pixels)
-        total = total + pixels.sum(axis=0, dtype=np.uint16)
+        total = total + pixels.sum(axis=0, dtype=exact)
     return (total / count).astype(np.float32)
 
 
@@ -58,7 +59,7 @@ def colour_axes(dataset: Dataset, preprocessing: Preprocessing | None = None) ->
     return axes
 
 
-def _pieces(dataset: Dataset, preprocessing: Preprocessing | None) -> Iterator[NDArray[np.uint8]]:
+def _pieces(dataset: Dataset, preprocessing: Preprocessing | None) -> Iterator[Pixels]:
     """Training images [n,C,H,W], up to 256 at a time."""
     images = dataset.train
     if isinstance(images, Images):

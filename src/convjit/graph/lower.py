@@ -171,7 +171,7 @@ class _Step:
 
     def __init__(self, lowering: _Lowering, node: Node) -> None:
         self.training = lowering.mode in ("train", "gradients")
-        self.source = lowering.net.image
+        self.source, self.numbers = lowering.net.image, lowering.net.numbers
         self.seen, self.classes = lowering.net.input, lowering.net.classes
         self.changes = lowering.net.changes if self.training else Changes()
         self.shape = node.output

@@ -54,6 +54,7 @@ class Net:
 
     `image` is (C, H, W) of the stored images; `crop` the (h, w) that the net sees of them, (0, 0) for all. `classes` is
     that of the data, 0 if unknown; `changes` is what is done to training images at random, as a recipe says it.
+    `numbers` says that the images are float32, such as the features of another net, and seen as they are.
     ConfigError names the layer and option at fault.
 
     written     the layers as they were given, with what was left to their inputs filled in
@@ -69,9 +70,10 @@ class Net:
         classes: int = 0,
         crop: Sequence[int] = (0, 0),
         changes: Changes = NO_CHANGES,
+        numbers: bool = False,
     ) -> None:
         self.image = _image(image)
-        self.changes = changes
+        self.changes, self.numbers = changes, numbers
         self.input = _cropped(self.image, crop)
         self.classes = classes
         self.nodes: dict[str, Node] = {}
@@ -100,6 +102,11 @@ class Net:
         """Every cost that is nobody's child, in order, each with those that are added to it: children and theirs."""
         children = {child for cost in self.costs for child in cost.children}
         return {cost.name: self._family(cost) for cost in self.costs if cost.name not in children}
+
+    @property
+    def counts_errors(self) -> bool:
+        """Whether the main cost says of an image that it is right or wrong, and not only how much it costs."""
+        return any("error" in family[0].columns for family in list(self.reported.values())[:1])
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -132,7 +139,7 @@ class Net:
         return f"<Net of {len(self.nodes)} layers, {self.parameters} parameters, for {self.input} images>"
 
     def _key(self) -> tuple[Any, ...]:
-        return (self.written, self.image, self.input, self.classes, self.changes)
+        return (self.written, self.image, self.input, self.classes, self.changes, self.numbers)
 
     def _add(self, layer: Layer, all_layers: Sequence[Layer]) -> Layer:
         """Append a layer and its neuron; return it as it is to be written."""

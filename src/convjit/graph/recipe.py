@@ -14,6 +14,13 @@ from convjit.layers.values import number_text, shown
 __all__ = ["Recipe"]
 
 
+_OF_IMAGES = (
+    "crop", "mirror", "colour_noise", "crop_area", "rotate", "zoom", "brightness", "contrast", "saturation", "cutout",
+    "views",
+)  # fmt: skip
+"""Options that say what is done to images."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The data that a net is made for, and how it is trained on them.
@@ -93,6 +100,14 @@ class Recipe:
             recolour=max(self.brightness, self.contrast, self.saturation) > 0,
             cutout=self.cutout > 0,
         )
+
+    def check_numbers(self) -> None:
+        """ConfigError if it asks for what is done to images only; features of another net are taken as they are."""
+        plain = Recipe()
+        for attribute, option in self.options().items():
+            if attribute in _OF_IMAGES and getattr(self, attribute) != getattr(plain, attribute):
+                found = f"{option.key} is for images, and the data are features of another net; leave it out"
+                raise ConfigError(found, layer="recipe", key=option.key)
 
     @classmethod
     def options(cls) -> dict[str, Option]:

@@ -97,6 +97,8 @@ class Pass(Protocol):
     training: bool
     source: Maps
     """Shape of the stored images, from which data layers cut."""
+    numbers: bool
+    """Whether they are numbers, such as features, and not bytes."""
     seen: Maps
     """Shape of the images as the net sees them."""
     classes: int

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from convjit.layers.base import Layer, Pass
 from convjit.layers.options import integer
-from convjit.ops.base import Maps, PerImage
+from convjit.ops.base import Maps, Op, PerImage
 from convjit.ops.combine import Cut
 from convjit.ops.input import Input
+from convjit.ops.numbers import Numbers
 from convjit.ops.reshape import Reshape
 from convjit.ops.targets import Targets
 from convjit.program import Buffer
@@ -80,7 +81,9 @@ class Data(Layer):
         source, changes = step.source, step.changes
         # 0 stands for no noise; its factor would be 1.
         factor = 1 / (1 + changes.colour_noise) if changes.colour_noise else 0.0
-        op = Input(source, maps, factor, changes.warp, changes.recolour, changes.cutout)
+        op: Op = Input(source, maps, factor, changes.warp, changes.recolour, changes.cutout)
+        if step.numbers:
+            op = Numbers(maps)
         host = {name: step.host(name, operand) for name, operand in op.operands().items() if name != "x"}
         step.launch("input", op, **host, x=x)
 

@@ -38,6 +38,7 @@ from convjit.ops.norm import (
     ResponseNormBackward,
     ResponseNormForward,
 )
+from convjit.ops.numbers import Numbers
 from convjit.ops.pool import (
     AvgPoolBackward,
     AvgPoolForward,
@@ -124,6 +125,7 @@ __all__ = [
     "NeuronBackward",
     "NeuronForward",
     "NormShape",
+    "Numbers",
     "Op",
     "Operand",
     "PerImage",
@@ -201,6 +203,7 @@ OPS: dict[str, type[Op]] = {
         NailbedBackward,
         NeuronBackward,
         NeuronForward,
+        Numbers,
         PeriodicUpdate,
         Rescale,
         Reshape,

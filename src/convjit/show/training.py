@@ -8,7 +8,7 @@ from convjit.data import Dataset, Images
 from convjit.data.decoder import image_memory
 from convjit.data.encoded import HeldImages
 from convjit.graph import counts
-from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, percent
+from convjit.show.console import Bar, Screen, count, duration, mean_share, megabytes, outcome, percent
 from convjit.show.net import Memory, show_layers, show_memory
 from convjit.train.job import Job, Notes
 from convjit.train.session import Session
@@ -47,9 +47,11 @@ class TrainingView(Watcher):
         shape = "x".join(map(str, job.preprocessing.image))
         self._screen.line(f"net {job.name}, {count(job.net.parameters)} parameters")
         show_layers(self._screen, job.net, counts(job.net))
-        of = "of" if data.shape else "decoded when they are needed, to"
+        of = "images of" if data.shape else "images decoded when they are needed, to"
+        if data.numbers:
+            of = "rows of features,"
         self._screen.line(
-            f"data {where}{len(data.train):,} + {len(data.test):,} images {of} {shape}, {len(data.classes)} classes"
+            f"data {where}{len(data.train):,} + {len(data.test):,} {of} {shape}, {len(data.classes)} classes"
         )
 
     def measuring(self, done: int, total: int, launch: str) -> None:
@@ -82,8 +84,7 @@ class TrainingView(Watcher):
         now = time.monotonic()
         rate = self._recent.images / max(now - self._shown, 1e-9)
         left = (now - self._began) / (step - self._first) * (self._total - step)
-        recent = f"loss {self._recent.mean_loss:.4f}  error {percent(self._recent.mean_error)}"
-        note = f"{recent}  {rate:,.0f} images/s  {duration(left)} left"
+        note = f"{self._outcome(self._recent)}  {rate:,.0f} images/s  {duration(left)} left"
         epoch = min((step - 1) // self._steps_per_epoch + 1, self._epochs)
         self._bar.update(f"epoch {epoch}/{self._epochs}", step, self._total, note)
         self._recent, self._shown = Sums(), now
@@ -102,9 +103,10 @@ class TrainingView(Watcher):
         # Of an epoch that was resumed in its middle, only the images of this process count.
         images = min(epoch.images, (report.step - self._first) * epoch.images // self._steps_per_epoch)
         width = len(str(self._epochs))
-        text = f"epoch {done:{width}d}/{self._epochs}  loss {epoch.mean_loss:.4f}  error {percent(epoch.mean_error):>7}"
-        if report.test_error is not None:
-            text += f"  test {percent(report.test_error):>7}"
+        text = f"epoch {done:{width}d}/{self._epochs}  {self._outcome(epoch)}"
+        if report.test_error is not None and report.test_loss is not None:
+            counted = self._job is None or self._job.net.counts_errors
+            text += f"  test {percent(report.test_error):>7}" if counted else f"  test {report.test_loss:.4f}"
         for name, shares in report.test_rates.items():
             text += f"  {name} {percent(mean_share(shares)):>7}"
         left = (now - self._began) / max(report.step - self._first, 1) * (self._total - report.step)
@@ -113,6 +115,11 @@ class TrainingView(Watcher):
             text += f"  {percent(report.waiting)} of it waiting for data"
         self._screen.line(text + (f"  {duration(left)} left" if report.step < self._total else ""))
         self._epoch_began = now
+
+    def _outcome(self, sums: Sums) -> str:
+        """Loss and, where they are counted, errors; in columns."""
+        counted = self._job is None or self._job.net.counts_errors
+        return f"loss {sums.mean_loss:.4f}" + (f"  error {percent(sums.mean_error):>7}" if counted else "")
 
     def ended(self) -> None:
         self._bar.close()
@@ -127,13 +134,16 @@ def _image_memory(dataset: Dataset) -> str:
     return megabytes(size) if whole else f"up to {megabytes(size + image_memory())}"
 
 
-def bound(waiting: float) -> str:
+def bound(waiting: float, *, decoded: bool = False) -> str:
     """What a run's speed was bound by, and what to do, from the share of its time in which no data were ready."""
     if waiting < _BOUND:
         return f"bound by computing: data were ready {percent(1 - waiting)} of the time"
-    return (
-        f"bound by data: {percent(waiting)} of the time none were ready. Smaller files are decoded faster "
-        "(convjit data pack); more memory keeps more images decoded (CONVJIT_IMAGE_MEMORY)"
+    found = f"bound by data: {percent(waiting)} of the time none were ready. "
+    if decoded:
+        return found + "The net takes less time than its images to be handed out; larger minibatches (--batch) help"
+    return found + (
+        "Smaller files are decoded faster (convjit data pack); more memory keeps more images decoded "
+        "(CONVJIT_IMAGE_MEMORY)"
     )
 
 
@@ -142,8 +152,10 @@ def show_result(screen: Screen, result: Result) -> None:
     if result.interrupted:
         screen.line(f"stopped after step {result.step}; go on with: convjit train --resume {result.run}")
         return
-    if result.test_error is not None and result.test_loss is not None:
-        screen.line(f"test error {percent(result.test_error)}, loss {result.test_loss:.4f}, {duration(result.seconds)}")
-    screen.line(bound(result.waiting))
+    if result.test_loss is not None:
+        tested = outcome(result.test_loss, result.test_error if result.counts_errors else None)
+        screen.line(f"test {tested}, {duration(result.seconds)}")
+    screen.line(bound(result.waiting, decoded=result.decoded))
     screen.line(f"run {result.run}")
-    screen.line(f"try it: convjit predict {result.run} IMAGE")
+    if result.counts_errors and result.from_files:
+        screen.line(f"try it: convjit predict {result.run} IMAGE")

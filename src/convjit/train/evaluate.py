@@ -46,6 +46,8 @@ class TestResult:
     error: float
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     broken: int = 0
+    counts_errors: bool = True
+    """Whether the main cost counts errors; the loss stands for the error if not."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,18 @@ class Run:
         state = self.state
         origins = (str(checkpoint.path), str(checkpoint.path))
         classes = len(state.classes)
-        loaded = parse_net(state.definition, state.parameters, origins=origins, image=state.image, classes=classes)
+        record = state.preprocessing
+        known = Preprocessing.parse(record) if record else None
+        numbers = known is not None and known.numbers
+        loaded = parse_net(
+            state.definition, state.parameters, origins=origins, image=state.image, classes=classes, numbers=numbers
+        )
         self.net, self.recipe = loaded.net, loaded.recipe
         mean = next((array for name, array in checkpoint.arrays() if name == "mean"), None)
         shape = (self.net.input.channels, self.net.input.height, self.net.input.width)
         if mean is None or mean.shape != shape or mean.dtype != np.float32:
             raise RunError(f"{checkpoint.path}: its mean image is missing or has another shape than {list(shape)}")
-        record = state.preprocessing
-        self.preprocessing = Preprocessing.parse(record) if record else preprocessing_of(self.net, self.recipe)
+        self.preprocessing = known or preprocessing_of(self.net, self.recipe)
         self._session = Session(
             self.net,
             state.part,
@@ -137,8 +143,9 @@ class Run:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         main, rates = costs.main, costs.class_rates
-        broken = self._session.left_out
-        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken)
+        means = main.mean_loss, main.mean_error
+        counted = self.net.counts_errors
+        return TestResult(self.state.step, costs.images, *means, rates, self._session.left_out, counted)
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
@@ -151,8 +158,10 @@ class Run:
     ) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns).
 
-        Of several views the mean probabilities count; by default there are as many as the recipe says.
+        Of several views the mean probabilities count; by default there are as many as the recipe says. RunError if the
+        net has no numbers for the classes.
         """
+        self._check_outputs()
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
         for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
@@ -195,7 +204,8 @@ class Run:
     def predict_files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction | DataError]:
         """Predictions in order, and in the place of a file that cannot be used the error that says why."""
         if why := self.preprocessing.check():
-            raise RunError(f"the run's images have {why}")
+            raise RunError(f"the run's images {why}")
+        self._check_outputs()
         quiet()
         remaining = iter(paths)
         while some := list(islice(remaining, self.state.part)):
@@ -212,6 +222,13 @@ class Run:
                     yield image
                 else:
                     yield Prediction(os.fspath(path), self.classes, tuple(next(rows)))
+
+    def _check_outputs(self) -> None:
+        """RunError unless the net says something of every class."""
+        name = self.net.outputs[0]
+        if (numbers := self.net.nodes[name].output.features) != len(self.classes):
+            found = f"layer '{name}' ends in {numbers} numbers, not in one for each of the {len(self.classes)} classes"
+            raise RunError(f"{self.path}: {found}; convjit features writes what a layer makes of images")
 
     def _ready(self, mode: str, exports: tuple[str, ...] = ()) -> Session:
         """The session with the program of this mode compiled and the weights in place."""

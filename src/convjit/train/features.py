@@ -1,7 +1,9 @@
 """What a layer makes of images, and what a net thinks of them, written for other programs.
 
 features.npz, features.safetensors     data float32 [cases, outputs], labels int32 [cases]
-features.json                          source_model, layer, num_vis, cases, classes, and the images' fingerprint
+features.json                          source_model, layer, num_vis, shape, cases, classes, and the images' fingerprint
+
+`convjit.data.features` reads them, as the data of another net.
 """
 
 from __future__ import annotations
@@ -48,10 +50,12 @@ def write_features(
         files += [out / f"{stem}.npz", out / f"{stem}.safetensors"]
         _write_npz(files[-2], data, some.labels)
         write_file(files[-1], [save({"data": data, "labels": some.labels})])
+    maps = run.net.nodes[layer].output
     about = {
         "source_model": str(run.path),
         "layer": layer,
         "num_vis": int(data.shape[1]),
+        "shape": [maps.channels, maps.height, maps.width],
         "cases": len(images),
         "classes": list(run.classes),
         "data": dataset.fingerprint,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
 from convjit.data import (
@@ -188,6 +189,7 @@ def new_job(
         origins=texts.origins,
         image=dataset.shape,
         classes=len(dataset.classes),
+        numbers=dataset.numbers,
         overrides=overrides,
         lenient=lenient,
     )
@@ -285,9 +287,9 @@ def resumed_job(
         parameters, origins = state.parameters.encode(), (str(start.path), str(start.path))
     if (definition := folder.read_text("net.cfg")) is not None and _decoded(definition) != state.definition:
         notes.warn(f"{folder.path / 'net.cfg'}: differs from the checkpoint, whose definition is used")
-    classes = len(state.classes)
-    net, recipe, _ = parse_net(state.definition, parameters, origins=origins, image=state.image, classes=classes)
-    before = parse_net(state.definition, state.parameters, image=state.image, classes=classes)
+    data_are: dict[str, Any] = {"image": state.image, "classes": len(state.classes), "numbers": dataset.numbers}
+    net, recipe, _ = parse_net(state.definition, parameters, origins=origins, **data_are)
+    before = parse_net(state.definition, state.parameters, **data_are)
     if (net.crop, recipe.taken_off) != (state.crop, state.mean):
         found = f"crop and mean are {net.crop} and {recipe.taken_off}, in the checkpoint {state.crop} and {state.mean}"
         raise RunError(f"{origins[1]}: {found}; they cannot change within a run")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.data import Augmentation, Dataset, Preprocessing
+from convjit.data.preprocessing import NUMBERS
 from convjit.data.statistics import mean_image
 from convjit.graph import Net, Recipe
 
@@ -15,7 +16,8 @@ __all__ = ["augmentation_of", "mean_of", "preprocessing_of"]
 def preprocessing_of(net: Net, recipe: Recipe) -> Preprocessing:
     """How image files are brought to what the net is given."""
     image = net.image
-    return Preprocessing((image.channels, image.height, image.width), net.crop, recipe.taken_off)
+    colours = NUMBERS if net.numbers else ""
+    return Preprocessing((image.channels, image.height, image.width), net.crop, recipe.taken_off, colours)
 
 
 def mean_of(dataset: Dataset, net: Net, recipe: Recipe) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import __version__
-from convjit.data import Feeder
+from convjit.data import Feeder, Images
 from convjit.data.statistics import colour_axes
 from convjit.errors import RunError
 from convjit.runtime import Ways
@@ -276,7 +276,8 @@ class Trainer:
         )
 
     def _result(self, folder: RunFolder, stop: Stop) -> Result:
-        clock, position, tested = self._clock, self._position, self._tested.main if self._tested else None
+        job, clock, position = self.job, self._clock, self._position
+        tested = self._tested.main if self._tested else None
         return Result(
             folder.path,
             position.step,
@@ -289,6 +290,9 @@ class Trainer:
             self.session.weights_sha256(),
             stop.number,
             round(clock.waited / clock.seconds, 3) if clock.seconds else 0.0,
+            job.net.counts_errors,
+            not job.preprocessing.check(),
+            isinstance(job.dataset.train, Images),
         )
 
     def close(self) -> None:

@@ -77,11 +77,18 @@ class Result:
     interrupted: int = 0
     waiting: float = 0.0
     """Share of the training time in which no data were ready."""
+    counts_errors: bool = True
+    """Whether the main cost counts errors; its loss stands for the error if not."""
+    from_files: bool = True
+    """Whether the net takes image files, for which `convjit predict` is."""
+    decoded: bool = True
+    """Whether all images were decoded before the first step."""
 
     def record(self) -> dict[str, Any]:
         """What `train --json` prints."""
         names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256", "waiting")
-        return {"run": str(self.run), **{name: getattr(self, name) for name in names}}
+        found = {"run": str(self.run), **{name: getattr(self, name) for name in names}}
+        return found if self.counts_errors else found | {"train_error": None, "test_error": None}
 
 
 class Watcher:
