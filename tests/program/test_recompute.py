@@ -85,6 +85,8 @@ def test_a_deep_net_means_the_same_and_fits() -> None:
         assert_same(program, found.program)
         arenas.append(found.arena)
         costs.append(found.cost)
+    # Of those that were dropped on the way here two need not be.
+    assert len(found.again) == 9
     assert arenas == sorted(arenas, reverse=True)
     assert costs[0] == 0
     assert costs == sorted(costs)
@@ -141,6 +143,19 @@ def test_what_has_changed_since_cannot_be_made_again() -> None:
     before, after = ([Launch(name, Copy(maps), {"x": a, "y": b}) for name, a, b in some] for some in copies)
     program = check(Program(8, (*before, Launch("relu", relu, {"x": x, "y": x}), *after)))
     assert recompute(program, 0).again == ("x",)
+
+
+def test_what_has_gone_is_made_again_too() -> None:
+    """y is made of x, which nobody has kept."""
+    maps = Maps(2, 30, 30)
+    given, end = Buffer("given", maps, Role.INPUT), Buffer("end", maps, Role.OUTPUT)
+    x, y, z, other = (Buffer(name, maps) for name in ("x", "y", "z", "other"))
+    steps = [("x", given, x), ("y", x, y), ("z", given, z), ("o", z, other), ("e", other, end), ("end", y, end)]
+    program = check(Program(8, tuple(Launch(name, Copy(maps), {"x": a, "y": b}) for name, a, b in steps)))
+    found = recompute(program, 0)
+    assert found.again == ("x", "y")
+    assert [one.name for one in found.program.launches][-3:] == ["x" + AGAIN, "y" + AGAIN, "end"]
+    assert plan(program, LANES).arena == 3 * plan(found.program, LANES).arena // 2
 
 
 def test_names_of_copies_are_no_layers() -> None:
