@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from layer_samples import net_of
@@ -124,7 +125,10 @@ def test_algorithms_that_are_fixed_stay(program: Program) -> None:
     assert any(way != DIRECT for way in ways.values())
     lowest = least(program, fixed=True)
     assert least(program) < lowest
-    # Launches that are run again take the algorithm of the first time, whatever arithmetic would choose.
+    conv = next(one for one in program.launches if ways[one.name] != DIRECT)
+    again = Ways({conv.name: DIRECT}).problem(replace(conv, name=conv.name + AGAIN), 40, host_target())
+    # Whatever arithmetic would choose.
+    assert again and again.algorithm == DIRECT
     for chosen in (ways, dict.fromkeys(ways, DIRECT)):
         limit = min(lowest, int(0.85 * taken(program, Ways(chosen))))
         found = fit(program, limit, Ways(chosen), threads=THREADS, fixed=True)
