@@ -72,8 +72,7 @@ def _product(
     for axis in axes[1:]:
         rest *= axis.count
     chunk = max(1, problem.target.second_level // 8 // (4 * k.lanes * min(blocks, 8) * rest))
-    copied = weight_o == 1
-    room = k.scratch(-(-min(chunk, axes[0].count) * share // k.lanes)).view(weights.element, 4) if copied else weights
+    copied = _Copied.make(k, min(chunk, axes[0].count), share, tile_o, weights) if weight_o == 1 else None
     before = 0
     for length, many in near_equal(axes[0].count, chunk):
         with k.loop(0, many, name="chunk") as part:
@@ -81,19 +80,25 @@ def _product(
             inner = [_Axis(length, axes[0].source, axes[0].weights), *axes[1:]]
             from_here, taps = source.pointer + (source.origin + at * axes[0].source), weights + at * axes[0].weights
             if copied:
-                _copy(k, taps, axes[0].weights, room, share, length, first, last)
-                inner = [_Axis(length, axes[0].source, share)]
+                copied.fill(k, taps, axes[0].weights, length, first, last)
 
-            def taps_of(o: Value, taps: Pointer = taps) -> Pointer:
-                return room + (o - first) if copied else taps + o * weight_o
+            def tiles(
+                o: Value,
+                height: int,
+                inner: list[_Axis] = inner,
+                from_here: Pointer = from_here,
+                taps: Pointer = taps,
+            ) -> None:
+                taps = taps + o * weight_o
+                if copied:
+                    taps, inner = copied.tile(k, o - first, inner[0], height)
+                _tiles(k, height, tile_b, blocks, inner, from_here, source.block, taps, weight_o, result, place, o)
 
             with k.loop(first, last - (tile_o - 1), step=tile_o, name="outputs") as o:
-                _tiles(
-                    k, tile_o, tile_b, blocks, inner, from_here, source.block, taps_of(o), weight_o, result, place, o
-                )
+                tiles(o, tile_o)
             whole = (last - first) // tile_o * tile_o
             with k.loop(first + whole, last, name="rest") as o:
-                _tiles(k, 1, tile_b, blocks, inner, from_here, source.block, taps_of(o), weight_o, result, place, o)
+                tiles(o, 1)
         before += length * many
 
     if end:
@@ -102,17 +107,41 @@ def _product(
     return tasks
 
 
-def _copy(
-    k: Kernel, rows: Pointer, step: int, room: Pointer, pitch: int, count: int, first: Value, last: Value
-) -> None:
-    """Columns first ... last - 1 of `count` rows, which are `step` floats apart, to rows that are `pitch` apart."""
-    with k.loop(0, count, name="row") as row:
-        line, to = rows + (row * step + first), room + row * pitch
-        whole = (last - first) // k.lanes * k.lanes
-        with k.loop(0, whole, step=k.lanes, name="copy") as i:
-            k.loose_vectors(to + i).store(k.loose_vectors(line + i).load())
-        with k.loop(whole, last - first, name="rest") as i:
-            to.store(line.load(i), i)
+@dataclass(frozen=True)
+class _Copied:
+    """A task's columns of the weights, one row of `share` floats after the other; then those of one register tile."""
+
+    columns: Pointer
+    tiles: Pointer
+    share: int
+    height: int
+
+    @classmethod
+    def make(cls, k: Kernel, rows: int, share: int, height: int, weights: Pointer) -> _Copied:
+        """Room for so many rows; a vector more, since whole vectors are copied."""
+        columns, tiles = (k.scratch(-(-rows * width // k.lanes) + 2) for width in (share, height))
+        return cls(columns.view(weights.element, 4), tiles.view(weights.element, 4), share, height)
+
+    def fill(self, k: Kernel, rows: Pointer, step: int, count: int, first: Value, last: Value) -> None:
+        """Copy columns first ... last - 1 of `count` rows, which are `step` floats apart."""
+        with k.loop(0, count, name="row") as row:
+            line, to = rows + (row * step + first), self.columns + row * self.share
+            whole = (last - first) // k.lanes * k.lanes
+            with k.loop(0, whole, step=k.lanes, name="copy") as i:
+                k.loose_vectors(to + i).store(k.loose_vectors(line + i).load())
+            with k.loop(whole, last - first, name="rest") as i:
+                to.store(line.load(i), i)
+
+    def tile(self, k: Kernel, column: Value, axis: _Axis, height: int) -> tuple[Pointer, list[_Axis]]:
+        """(first weight, axes) of the register tile of `height` outputs that starts with a column of the task's."""
+        if height < self.height:
+            return self.columns + column, [_Axis(axis.count, axis.source, self.share)]
+        with k.loop(0, axis.count, name="row") as row:
+            line, to = self.columns + (row * self.share + column), self.tiles + row * height
+            # What a vector holds beyond the row is overwritten with the next.
+            for i in range(0, height, k.lanes):
+                k.loose_vectors(to + i).store(k.loose_vectors(line + i).load())
+        return self.tiles, [_Axis(axis.count, axis.source, height)]
 
 
 def _tiles(
