@@ -92,5 +92,5 @@ def test_memory_of_a_step_is_smaller(narrow: Result, tmp_path: Path) -> None:
     sizes = []
     for dtype in ("fp32", "bf16"):
         with Executor(lower(net, 32, dtype=dtype), Store(), threads=1) as executor:
-            sizes.append(len(executor._arena))
+            sizes.append(len(executor.arena))
     assert sizes[1] < 0.55 * sizes[0]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Commands",
+    "accumulate_option",
     "batch_option",
     "commands",
     "complain",
@@ -26,6 +27,7 @@ __all__ = [
     "json_option",
     "lenient_option",
     "load",
+    "memory_option",
     "net_option",
     "params_option",
     "set_option",
@@ -62,6 +64,15 @@ net_option = click.argument("net", metavar="NET")
 params_option = click.option("--params", metavar="FILE", help="Parameter file.  [default: the one beside NET]")
 batch_option = click.option(
     "--batch", type=click.IntRange(1, 2**20), help="Images a step.  [default: the recipe's, 128]"
+)
+accumulate_option = click.option(
+    "--accumulate",
+    type=click.IntRange(1, 2**20),
+    metavar="N",
+    help="Compute each minibatch in N equal parts, in the memory of one.  [default: 1]",
+)
+memory_option = click.option(
+    "--memory", metavar="LIMIT", help="What a step may take, such as 500MB or 2GiB: activations are computed again."
 )
 dtype_option = click.option(
     "--dtype",

@@ -7,7 +7,7 @@ buffer, later ones add to it; nothing is launched that no learned array needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from convjit.errors import UsageError, near
@@ -39,6 +39,7 @@ def lower(
     *,
     exports: Sequence[str] = (),
     dtype: Dtype = "fp32",
+    accumulate: bool = False,
     rewrite: bool = True,
 ) -> Program:
     """The program of one step over `batch` images.
@@ -49,8 +50,9 @@ def lower(
     gradients   forward and backward as when training; the gradients of all learned arrays and of the images are outputs
 
     `exports` names further layers whose output is wanted as rows (test and predict). With the `dtype` "bf16"
-    activations and their gradients are stored as bfloat16. `rewrite` is for tests: False leaves the program as the
-    layers have launched it, each buffer with one meaning.
+    activations and their gradients are stored as bfloat16. With `accumulate`, gradients of learned arrays are added to
+    what parts of the same minibatch before this one have left there (train). `rewrite` is for tests: False leaves the
+    program as the layers have launched it, each buffer with one meaning.
     """
     if batch < 1:
         raise UsageError(f"a step of {batch} images; at least 1 is needed")
@@ -58,7 +60,7 @@ def lower(
         if name not in net.nodes or net.nodes[name].layer.is_cost or _labels(net.nodes[name]):
             raise UsageError(f"layer '{name}' has no output to export{near(name, net.nodes)}")
     rows = tuple(dict.fromkeys((*(net.outputs if mode == "predict" else ()), *exports)))
-    lowering = _Lowering(net, mode)
+    lowering = _Lowering(net, mode, accumulate)
     lowering.forward(_ancestors(net, rows) if mode == "predict" else set(net.nodes))
     for name in rows:
         lowering.export(name)
@@ -113,6 +115,7 @@ class _Lowering:
 
     net: Net
     mode: Mode
+    accumulate: bool = False
     launches: list[Launch] = field(default_factory=list)
     outputs: dict[str, Buffer] = field(default_factory=dict)
     """Output of every layer."""
@@ -236,8 +239,12 @@ class _Step:
 
     def weights_gradient(self, name: str) -> Target | None:
         full, learned = self._learned(name)
+        if learned.frozen:
+            return None
+        if self._lowering.accumulate:
+            return replace(self._lowering.gradient(full, learned.array, Role.GRADIENTS), accumulate=True)
         role = Role.OUTPUT if self._lowering.mode == "gradients" else Role.ARENA
-        return None if learned.frozen else self._lowering.gradient(full, learned.array, role)
+        return self._lowering.gradient(full, learned.array, role)
 
     def finish(self) -> None:
         """After the layer's own backward launches: bring gradients into the maps of the inputs."""

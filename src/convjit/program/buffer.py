@@ -23,6 +23,8 @@ class Role(enum.Enum):
     """Learned; kept from step to step, shared by programs of one net, saved in checkpoints."""
     INCREMENTS = "increments"
     """The momentum of learned arrays; kept and saved like them."""
+    GRADIENTS = "gradients"
+    """Of learned arrays, summed over the parts of a minibatch; kept from part to part and not saved."""
     INPUT = "input"
     """Written by the host before a step."""
     OUTPUT = "output"
@@ -105,6 +107,17 @@ class Program:
     def of_role(self, *roles: Role) -> dict[str, Buffer]:
         """The buffers of some roles."""
         return {name: b for name, b in self.buffers().items() if b.role in roles}
+
+    @property
+    def update(self) -> int:
+        """The first launch of the update: those before it are run once for each part of a minibatch."""
+        changing = (
+            i
+            for i, one in enumerate(self.launches)
+            for b in one.buffers.values()
+            if b.role is Role.WEIGHTS and b.name in one.written
+        )
+        return next(changing, len(self.launches))
 
     def flops(self) -> int:
         """Of one step."""

@@ -55,6 +55,8 @@ class Plan:
     """What the arena's buffers would take if none shared a place."""
     weights: int
     increments: int
+    gradients: int
+    """Those of learned arrays, where they are summed over the parts of a minibatch."""
     transfer: int
     """Buffers that the host writes or reads."""
     batch: int
@@ -63,7 +65,7 @@ class Plan:
     @property
     def total(self) -> int:
         """Bytes of a step, the kernels' own scratch apart."""
-        return self.arena + self.weights + self.increments + self.transfer
+        return self.arena + self.weights + self.increments + self.gradients + self.transfer
 
     def bytes_of(self, buffer: Buffer) -> int:
         """Size of one buffer in memory."""
@@ -103,6 +105,7 @@ def plan(program: Program, lanes: int) -> Plan:
         sum(sizes.values()),
         total(Role.WEIGHTS),
         total(Role.INCREMENTS),
+        total(Role.GRADIENTS),
         total(Role.INPUT, Role.OUTPUT),
         program.batch,
         lanes,

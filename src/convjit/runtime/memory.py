@@ -66,7 +66,7 @@ def to_lanes(logical: NdArray, stored: NdArray, buffer: Buffer) -> None:
 
 
 class Store:
-    """Learned arrays and their increments by name, shared by all programs of one net."""
+    """Learned arrays, their increments and sums of gradients by name, shared by all programs of one net."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, NdArray] = {}

@@ -65,9 +65,10 @@ class TrainingView(Watcher):
         job = self._job
         assert job is not None
         train, test = session.executor("train"), session.executor("test")
-        testing = test.plan.arena + test.plan.transfer + test.kernel_bytes
-        others = f"; testing {megabytes(testing)}, images {_image_memory(job.dataset)}"
-        show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.batch, others=others)
+        others = f"; testing {megabytes(test.own_bytes)}, images {_image_memory(job.dataset)}"
+        show_memory(self._screen, Memory.of(train.plan, train.kernel_bytes), job.part, others=others)
+        if session.fitted:
+            self._screen.line(session.fitted.text())
         threads = f"{train.threads} thread{'s' if train.threads > 1 else ''}"
         stored = "" if job.dtype == "fp32" else f", activations and gradients in {job.dtype}"
         self._screen.line(f"{job.epochs} epochs of {job.steps_per_epoch} steps, {threads}, {train.target.name}{stored}")

@@ -16,9 +16,10 @@ from convjit.graph.lower import Dtype, lower
 from convjit.graph.net import Net
 from convjit.program import Role
 from convjit.program.traffic import traffic
-from convjit.runtime import Executor, LaunchTime, Store
+from convjit.runtime import Executor, LaunchTime, Store, Ways, thread_count
 from convjit.runtime.bandwidth import Memory, measure_memory
 from convjit.runtime.compiler import Progress
+from convjit.runtime.fit import Fitted, fit
 from convjit.runtime.machine import processor_name
 from convjit.runtime.peak import Peak
 from convjit.train.initial import initial_weights
@@ -84,6 +85,8 @@ class BenchResult:
     batch: int
     dtype: Dtype
     launches: tuple[LaunchResult, ...]
+    fitted: Fitted | None = None
+    """What was done for a limit of memory."""
 
     @property
     def worst(self) -> list[LaunchResult]:
@@ -98,14 +101,19 @@ def benchmark(
     *,
     dtype: Dtype = "fp32",
     seconds: float = 4.0,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Time training steps of `batch` images for about `seconds`, the machine before and after, and profiled steps.
 
-    The data are random and the learning rates those of the first step, so that all work of a real step is done.
+    The data are random and the learning rates those of the first step, so that all work of a real step is done. It is
+    done in at most `limit` bytes.
     """
-    store = Store()
-    with Executor(lower(net, batch, dtype=dtype), store, threads=threads, progress=progress) as executor:
+    store, program, ways, fitted = Store(), lower(net, batch, dtype=dtype), Ways(), None
+    if limit is not None:
+        fitted = fit(program, limit, ways, threads=thread_count(threads))
+        program, ways = fitted.program, fitted.ways
+    with Executor(program, store, threads=threads, ways=ways, progress=progress) as executor:
         _fill(executor, net, store)
         peak = Peak(executor.threads)
         try:
@@ -140,6 +148,7 @@ def benchmark(
         batch,
         dtype,
         launches,
+        fitted,
     )
 
 

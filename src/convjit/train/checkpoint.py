@@ -82,6 +82,10 @@ class State:
     """Algorithms of launches that were chosen by measuring."""
     dtype: Dtype = "fp32"
     """What activations and gradients are stored as."""
+    accumulate: int = 1
+    """Equal parts in which a minibatch is computed."""
+    memory: int = 0
+    """Bytes that a training step may take; 0 for no limit."""
 
     def text(self) -> str:
         """As JSON."""
@@ -93,11 +97,19 @@ class State:
         found = json.loads(text)
         if not isinstance(found, dict) or not set(_KINDS) - _LATER <= set(found) <= set(_KINDS):
             raise ValueError("fields are missing or unknown")
-        return cls(**{name: kind(found[name]) for name, kind in _KINDS.items() if name in found})
+        state = cls(**{name: kind(found[name]) for name, kind in _KINDS.items() if name in found})
+        if state.batch % state.accumulate:
+            raise ValueError(f"{state.batch} images do not divide into {state.accumulate} parts")
+        return state
 
     def steps_per_epoch(self) -> int:
         """Minibatches of an epoch; the last may be short."""
         return Order(self.parts or (self.train_images,), self.batch).steps_per_epoch
+
+    @property
+    def part(self) -> int:
+        """Images that are computed at a time."""
+        return self.batch // self.accumulate
 
 
 def _text(value: Any) -> str:
@@ -188,8 +200,10 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "parts": _tuple(_positive),
     "ways": _ways,
     "dtype": _dtype,
+    "accumulate": _positive,
+    "memory": _count,
 }
-_LATER = {"dtype", "parts", "preprocessing", "ways"}
+_LATER = {"accumulate", "dtype", "memory", "parts", "preprocessing", "ways"}
 """Fields that the first version did not write."""
 
 

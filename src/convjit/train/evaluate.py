@@ -97,7 +97,7 @@ class Run:
         self.preprocessing = known or preprocessing_of(self.net, self.recipe)
         self._session = Session(
             self.net,
-            state.batch,
+            state.part,
             mean,
             preprocessing=self.preprocessing,
             dtype=state.dtype,
@@ -218,7 +218,7 @@ class Run:
         self._check_outputs()
         quiet()
         remaining = iter(paths)
-        while some := list(islice(remaining, self.state.batch)):
+        while some := list(islice(remaining, self.state.part)):
             images: list[NDArray[np.uint8] | DataError] = []
             for path in some:
                 try:

@@ -39,7 +39,7 @@ from convjit.train.prepare import preprocessing_of
 from convjit.train.run_folder import RunFolder
 from convjit.train.sums import NO_SUMS
 
-__all__ = ["NAMED_DATA", "Job", "Notes", "net_of", "new_job", "open_data", "resumed_job"]
+__all__ = ["NAMED_DATA", "Job", "Notes", "net_of", "new_job", "open_data", "parts_of_minibatch", "resumed_job"]
 
 DEFAULT_NET = "default"
 
@@ -84,6 +84,15 @@ class Job:
     """Algorithms of launches that were chosen by measuring."""
     dtype: Dtype = "fp32"
     """What activations and gradients are stored as."""
+    accumulate: int = 1
+    """Equal parts in which a minibatch is computed."""
+    memory: int = 0
+    """Bytes that a training step, or a part of one, may take; 0 for no limit."""
+
+    @property
+    def part(self) -> int:
+        """Images of a part."""
+        return self.batch // self.accumulate
 
     @cached_property
     def order(self) -> Order:
@@ -157,13 +166,17 @@ def new_job(
     batch: int | None = None,
     seed: int | None = None,
     dtype: str | None = None,
+    accumulate: int | None = None,
+    memory: int = 0,
     lenient: bool = False,
     allow_code: bool = False,
     notes: Notes | None = None,
 ) -> Job:
     """A training from the start. Data default to those that the net's recipe names.
 
-    `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's initialisers name.
+    `accumulate` is in how many equal parts a minibatch is computed, `memory` how many bytes that may take, 0 for as
+    many as it takes. `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's
+    initialisers name.
     """
     notes, stored = notes or Notes(), dtype_of(dtype or "fp32")
     if isinstance(net, Net):
@@ -200,6 +213,7 @@ def new_job(
     if overrides or lenient:
         definition, parameters = definition_text(loaded.net), parameter_text(loaded.net, loaded.recipe)
         given = (texts.definition, texts.parameters)
+    minibatch = batch or loaded.recipe.minibatch
     return Job(
         texts.name,
         loaded.net,
@@ -209,12 +223,27 @@ def new_job(
         parameters,
         where,
         epochs or loaded.recipe.epochs,
-        batch or loaded.recipe.minibatch,
+        minibatch,
         1 if seed is None else seed,
         given,
+        accumulate=parts_of_minibatch(minibatch, accumulate),
+        memory=memory,
         run_code=code_runner(loaded.net, notes.warn) if allow_code else None,
         dtype=stored,
     )
+
+
+def parts_of_minibatch(batch: int, parts: int | None) -> int:
+    """The number of parts, by default 1; UsageError unless a minibatch divides into so many equal ones."""
+    parts = 1 if parts is None else parts
+    if parts < 1 or batch % parts:
+        nearest = [n for n in range(1, batch + 1) if batch % n == 0]
+        able = sorted(sorted(nearest, key=lambda n: abs(n - parts))[:3])
+        raise UsageError(
+            f"--accumulate {parts}: a minibatch of {batch} images does not divide into {parts} equal parts, but into "
+            f"{' or '.join(map(str, able))}; another --batch divides otherwise"
+        )
+    return parts
 
 
 def _data_of(
@@ -248,11 +277,13 @@ def resumed_job(
     *,
     epochs: int | None = None,
     dtype: str | None = None,
+    memory: int = 0,
     parameters: bytes | None = None,
     notes: Notes | None = None,
 ) -> Job:
     """A training that goes on from the newest checkpoint, with the parameters given or those of the folder.
 
+    `memory` is another limit than before, 0 for the same.
     The data may be other batches of the same set: the run then goes on at the same epoch and batch.
     """
     notes = notes or Notes()
@@ -300,6 +331,8 @@ def resumed_job(
         start=start,
         ways=state.ways,
         dtype=state.dtype,
+        accumulate=state.accumulate,
+        memory=memory or state.memory,
     )
     if ranges or (job.recipe.order == "batches") != bool(state.parts):
         folder.cut_metrics(state.reported)

@@ -19,7 +19,8 @@ from convjit.graph import Net, lower
 from convjit.graph.lower import Dtype, Mode
 from convjit.layers import Learned, Logreg
 from convjit.program import Program, Role
-from convjit.runtime import Executor, Store, Ways
+from convjit.runtime import Executor, Store, Ways, thread_count
+from convjit.runtime.fit import Fitted, fit
 from convjit.train.sums import CostSums, Sums
 
 __all__ = ["CompileProgress", "Session"]
@@ -32,6 +33,10 @@ View = tuple[int, int, int]
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
+    With `accumulate` minibatches to train on may be any number of times as large: they are computed in parts of `batch`
+    images, whose gradients are added up for one update. `memory` limits what the program that trains takes, in bytes:
+    activations are computed again and, unless `fixed`, other algorithms taken; `fitted` says what was done, and `ways`
+    are then those algorithms. UsageError if it cannot be.
     `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`, and may
     be `kept` from test to test. `dtype` is what activations and gradients are stored as. Close it, so that its threads
     end.
@@ -48,13 +53,18 @@ class Session:
         dtype: Dtype = "fp32",
         kept: Kept | None = None,
         ways: Ways | None = None,
+        accumulate: bool = False,
+        memory: int | None = None,
+        fixed: bool = False,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
-        self.preprocessing, self.dtype, self._kept = preprocessing, dtype, kept
+        self.preprocessing, self.dtype, self._kept, self.accumulate = preprocessing, dtype, kept, accumulate
         self.store = Store()
-        self._ways, self._threads, self._progress = ways, threads, progress
+        self.ways, self._threads, self._progress = ways or Ways(), threads, progress
+        self._memory, self._fixed = memory, fixed
+        self.fitted: Fitted | None = None
         self._executors: dict[tuple[Mode, tuple[str, ...]], Executor] = {}
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
@@ -79,8 +89,11 @@ class Session:
         """The compiled program of one mode; `exports` are layers whose rows are wanted besides."""
         key = mode, exports
         if key not in self._executors:
-            program = lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype)
-            executor = Executor(program, self.store, threads=self._threads, ways=self._ways, progress=self._progress)
+            program = self._program(mode, exports)
+            largest = max((one.arena for one in self._executors.values()), key=lambda arena: arena.nbytes, default=None)
+            executor = Executor(
+                program, self.store, threads=self._threads, ways=self.ways, progress=self._progress, arena=largest
+            )
             self._executors[key] = executor
             host = executor.host
             if "mean" in host:
@@ -96,6 +109,18 @@ class Session:
                 self._keys = [(host[name], name.removesuffix(".key")) for name in host if name.endswith(".key")]
         return self._executors[key]
 
+    def _program(self, mode: Mode, exports: tuple[str, ...]) -> Program:
+        """What one mode runs; when training, within the limit of memory."""
+        if mode != "train":
+            return lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype)
+        program = lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype, accumulate=self.accumulate)
+        if self._memory is None:
+            return program
+        threads = thread_count(self._threads)
+        self.fitted = fit(program, self._memory, self.ways, threads=threads, fixed=self._fixed)
+        self.ways = self.fitted.ways
+        return self.fitted.program
+
     def step(self, batch: Batch, *, seed: int, progress: float, epoch: float, divisor: int = 0) -> Sums:
         """Train on one minibatch; what the main cost came to, and nan if any cost is no number.
 
@@ -106,12 +131,32 @@ class Session:
         share = 1 / (divisor or batch.count)
         for array, learned in self._rates:
             array[:] = learned.rates(progress, epoch, share, batch.step)
+        for words, layer in self._keys:
+            words[:2] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
+        costs = self._parts(executor, batch, seed) if self.accumulate else self._train(executor, batch, seed)
+        return costs.main if costs.finite else Sums(math.nan, math.nan, batch.count)
+
+    def _train(self, executor: Executor, batch: Batch, seed: int, end: int | None = None) -> CostSums:
+        """The launches of a step, or those before `end`."""
         if "tints" in executor.host:
             executor.host["tints"][: self.batch] = self._tints(seed, batch)
-        for words, layer in self._keys:
-            words[:] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
-        costs = self._run(executor, batch)
-        return costs.main if costs.finite else Sums(math.nan, math.nan, batch.count)
+        return self._run(executor, batch, end)
+
+    def _parts(self, executor: Executor, batch: Batch, seed: int) -> CostSums:
+        """A minibatch part by part; parts that hold no image at all would add nothing."""
+        for name in executor.program.of_role(Role.GRADIENTS):
+            self.store[name][...] = 0
+        update = executor.program.update
+        found: CostSums | None = None
+        for first in range(0, batch.count, self.batch):
+            for words, _ in self._keys:
+                words[2:] = first
+            costs = self._train(executor, batch.part(first, first + self.batch), seed, update)
+            found = found + costs if found else costs
+        executor.run(update)
+        assert found is not None
+        self.costs = found
+        return found
 
     def _tints(self, seed: int, batch: Batch) -> NDArray[np.float32]:
         """Colour noise: offsets [N,C], for every image a normal number along each axis."""
@@ -206,9 +251,9 @@ class Session:
             total[batch.index[: batch.count] < 0] = np.nan
             yield from total / len(views)
 
-    def _run(self, executor: Executor, batch: Batch) -> CostSums:
+    def _run(self, executor: Executor, batch: Batch, end: int | None = None) -> CostSums:
         self._feed(executor, batch)
-        executor.run()
+        executor.run(end=end)
         values = []
         for family in self._results:
             members = [np.concatenate([executor.host[name].ravel() for name in names]) for names in family]

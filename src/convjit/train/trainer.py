@@ -75,8 +75,12 @@ class Trainer:
         self._left_out: set[str] = set()
         self.session = Session(
             job.net,
-            job.batch,
+            job.part,
             mean,
+            accumulate=job.accumulate > 1,
+            memory=job.memory or None,
+            # A run that goes on keeps to the algorithms, and so to the bits, that it began with.
+            fixed=job.start is not None,
             axes=axes,
             preprocessing=job.preprocessing,
             dtype=job.dtype,
@@ -278,8 +282,10 @@ class Trainer:
             version=__version__,
             parts=job.order.parts if job.recipe.order == "batches" else (),
             preprocessing=job.preprocessing.record(),
-            ways=job.ways,
             dtype=job.dtype,
+            ways=self.session.ways.chosen,
+            accumulate=job.accumulate,
+            memory=job.memory,
             **vars(self._position),
         )
 
