@@ -42,6 +42,7 @@ def contents(program: Program, seed: int = 0) -> dict[str, NdArray]:
             array = rng.integers(0, [down + 1, right + 1, 2], shape).astype(np.int32)
         elif name.endswith(".key"):
             array = rng.integers(-(2**31), 2**31, shape).astype(np.int32)
+            array[2:] = 0
         elif name.endswith(".rates"):
             # The last says that the update of several steps is due.
             array = np.array([0.001, 0.9, 0.004, 1 / program.batch, 1], np.float32)[: shape[0]]

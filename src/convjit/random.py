@@ -55,17 +55,17 @@ def derive_key(seed: int, purpose: str, step: int = 0) -> Key:
     return base
 
 
-def words(key: Key, count: int) -> Words:
-    """`count` 32-bit words: the first output of counters 0, 1, 2, ..."""
-    index = np.arange(count, dtype=np.uint64)
+def words(key: Key, count: int, start: int = 0) -> Words:
+    """`count` 32-bit words: the first output of counters `start`, start + 1, ..."""
+    index = np.arange(start, start + count, dtype=np.uint64)
     return threefry(key, (index & np.uint64(0xFFFFFFFF)).astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32))[
         0
     ]
 
 
-def uniform(key: Key, count: int) -> NDArray[np.float64]:
-    """`count` numbers in [0, 1) of 24 bits each, exact in float32: what the kernels draw."""
-    return (words(key, count) >> np.uint32(8)).astype(np.float64) / 2**24
+def uniform(key: Key, count: int, start: int = 0) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) of 24 bits each, exact in float32, from number `start` on: what the kernels draw."""
+    return (words(key, count, start) >> np.uint32(8)).astype(np.float64) / 2**24
 
 
 def uniforms(key: Key, indices: NDArray[np.int64], count: int) -> NDArray[np.float64]:

@@ -135,7 +135,13 @@ ERRORS = [
         "net.cfg:15: layer 'pool1': nothing uses its output; every layer but a cost must feed another",
     ),
     (D, "inputs=fc10", "inputs=fc10, pool1", "net.cfg:29: layer 'probs': 2 inputs; softmax takes exactly 1"),
-    (D, "outputs=10", "outputs=9", "net.cfg:32: layer 'logprob': 'probs' has 9 outputs, but the data have 10 classes"),
+    (
+        D,
+        "outputs=10",
+        "outputs=9",
+        "net.cfg:32: layer 'logprob': 'probs' has 9 outputs, but the data have 10 classes; "
+        "change fc10 (as by --set fc10.outputs=10)",
+    ),
     (
         D,
         "inputs=labels, probs",

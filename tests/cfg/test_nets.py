@@ -39,6 +39,7 @@ SHAPES = {
         "pool5": "256x6x6",
         "fc8": "1000x1x1",
     },
+    "autoencoder": {"hidden": "256x1x1", "code": "32x1x1", "image": "784x1x1", "lost": "1x28x28"},
     "lenet-1989": {"h1": "12x8x8", "h2": "12x4x4", "h3": "30x1x1"},
     "cifar10-80sec": {"conv1": "32x32x32", "pool1": "32x16x16", "pool2": "32x8x8", "pool3": "64x4x4", "fc64": "64x1x1"},
     "cifar10-19pct": {"conv1": "32x32x32", "pool1": "32x16x16", "pool2": "32x8x8", "pool3": "64x4x4", "fc10": "10x1x1"},
@@ -69,6 +70,7 @@ SHAPES = {
 PARAMETERS = {
     "alexnet": ALEX_CONVS + ALEX_FCS,
     "alexnet-2tower": 60_965_224,
+    "autoencoder": 2 * (784 * 256 + 256 * 32) + 256 + 32 + 256 + 784,
     "lenet-1989": 9760,
     "cifar10-80sec": CONVS + 64 * (64 * 16 + 1) + 10 * 65,
     "cifar10-19pct": CONVS + 10 * (64 * 16 + 1),
@@ -81,6 +83,7 @@ PARAMETERS = {
 RECIPES: dict[str, dict[str, Any]] = {
     "alexnet": {"image": (3, 256, 256), "crop": (224, 224), "mirror": True, "epochs": 90, "classes": 1000},
     "alexnet-2tower": {"crop": (224, 224), "colour_noise": 0.1, "minibatch": 128},
+    "autoencoder": {"dataset": "sample", "epochs": 20, "mirror": False},
     "lenet-1989": {"image": (1, 16, 16), "epochs": 23},
     "cifar10-80sec": {"dataset": "cifar10", "image": (3, 32, 32), "crop": (0, 0), "epochs": 10, "minibatch": 128},
     "cifar10-19pct": {"dataset": "cifar10", "mirror": False, "epochs": 140, "mean": "image"},

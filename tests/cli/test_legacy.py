@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from original_files import Old, old_pickle, write_batches
+from photographs import write_photographs
 from PIL import Image
 from tiny_runs import DETECTOR, NET, PARAMS, kernels, tiny_data
 
 import convjit
 from convjit.cli import main
+from convjit.data import ranges
 from convjit.data.dataset import in_memory
 from convjit.errors import UsageError
 from convjit.train.original_options import RESTORED, parse_original
@@ -183,6 +185,27 @@ def test_wider_jpegs(place: Path, legacy: Command) -> None:
     legacy("-f", "run", "--write-features=fc3", "--feature-path=out", "--test-range=3")
     with np.load(place / "out" / "features.npz") as written:
         assert written["data"].shape == (20, 3)
+
+
+def test_own_photographs(place: Path, legacy: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image files of many sizes in class folders; the parameter file says what they are brought to."""
+    monkeypatch.setattr(ranges, "_CUT", 12)
+    write_photographs(place / "photos", train=8, test=4)
+    (place / "layers.cfg").write_text(NET.replace("channels=1", "channels=3"))
+    options = ["--data-path=photos", *BASE[1:3], "--data-provider=image", "--inner-size=10", "--mini=8", "--threads=1"]
+    options += ["--train-range=1-2", "--test-range=3", "--test-freq=1"]
+    assert "the size of the images is not known: say image=CxHxW" in legacy(*options, "--save-file=run", code=1)
+    (place / "params.cfg").write_text("[recipe]\nimage=3x12x12\n" + LAYERS)
+    out = legacy(*options, "--save-file=whole", "--epochs=2")
+    assert [line.split("...")[0].split()[0] for line in lines(out)] == ["1.1", "1.2", "2.1", "2.2"]
+    legacy(*options, "--save-file=run", "--epochs=1")
+    assert len(lines(legacy("--save-file=run", "--epochs=2"))) == 2
+    assert sha(place / "run") == sha(place / "whole")
+    out = legacy("--load-file=run", "--test-only=1", "--test-range=2-3")
+    assert len(re.findall(r"batch [23]: logprob", out)) == 2
+    legacy("-f", "run", "--write-features=fc3", "--feature-path=out", "--test-range=2-3")
+    with np.load(place / "out" / "features-3.npz") as written:
+        assert written["data"].shape == (12, 3) and sorted(np.bincount(written["labels"])) == [4, 4, 4]
 
 
 def test_a_lower_rate_and_more_batches(place: Path, legacy: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from original_files import old_pickle
 from tiny_runs import NET, PARAMS, kernels, tiny_data, write_idx, write_net
 
 from convjit.cli import main
+from convjit.train import benchmark as bench_module
 
 __all__ = ["kernels"]
 
@@ -97,3 +99,35 @@ def test_code_is_run_only_if_allowed(place: Path, run: Command) -> None:
     command = "train tiny.cfg --data data --epochs 1 --threads 1"
     assert "needs --allow-code" in run(command, 1)
     assert f"importing {place / 'own.py'}" in run(f"{command} --allow-code")
+
+
+def test_limits_of_memory(place: Path, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = bench_module.benchmark
+    monkeypatch.setattr(bench_module, "benchmark", lambda *args, **options: real(*args, **options, seconds=0.05))
+    out = run("train tiny.cfg --data data --threads 1 --epochs 1 --memory 1GB --accumulate 2 --out run")
+    assert "memory at 16 images a step" in out and "gradients" in out and "memory limit 1000 MB: kept at no cost" in out
+    out = run("train --resume run --epochs 2 --memory 2GB --threads 1")
+    assert "memory at 16 images a step" in out and "memory limit 2000 MB" in out
+    assert "computed again" in run("net default --batch 64 --memory 10MB")
+    found = json.loads(run("net default --batch 64 --memory 10MB --json"))["memory"]
+    assert found["total"] <= found["limit"] == 10**7 and found["again"] and found["extra"] > 0
+    found = json.loads(run("bench tiny.cfg --threads 1 --memory 1GB --json"))
+    assert found["memory"] == {"limit": 10**9, "again": [], "plainer": [], "extra": 0}
+    assert "memory limit 1000 MB" in run("bench tiny.cfg --threads 1 --memory 1GB")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train tiny.cfg --data data --memory 1kB", "--memory 1 kB: 32 images at a time take at least "),
+        ("train tiny.cfg --data data --memory lots", "--memory lots: a size such as 500MB or 2GiB"),
+        ("train tiny.cfg --data data --accumulate 3", "--accumulate 3: a minibatch of 32 images does not divide"),
+        ("net tiny.cfg --memory 0", "--memory 0: a size such as"),
+        ("net tiny.cfg --accumulate 5", "does not divide into 5 equal parts, but into 2 or 4 or 8"),
+        ("bench tiny.cfg --memory 1kB", "images at a time take at least"),
+        ("bench tiny.cfg --memory 1GB --algorithms", "give no --memory"),
+    ],
+)
+def test_limits_of_memory_that_cannot_be(place: Path, run: Command, line: str, message: str) -> None:
+    errors = [said for said in run(line, 2).splitlines() if said.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_sets import write_tar
+from image_sets import write_folder, write_tar
 
 from convjit.data import archives, unpacking
-from convjit.data.index import Index, index_archives, index_folder
+from convjit.data.archive_index import index_archives
+from convjit.data.folder_index import FolderFiles, index_folder
+from convjit.data.index import Collector, Index
 from convjit.errors import DataError
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
@@ -137,6 +139,71 @@ def test_many_archives_need_few_files(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert stop.is_set() and len(os.listdir("/proc/self/fd")) <= before + 257  # noqa: PTH208
+
+
+@pytest.mark.parametrize("end", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("way", ["read whole", "read from states"])
+def test_reading_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, way: str) -> None:
+    """The same bytes as at random, from archives and a folder, without unpacking from a state for every file."""
+    monkeypatch.setattr(archives, "_SEEKABLE_FROM", 0 if way == "read from states" else 1 << 40)
+    files = [{f"{i % 3}/{i:03}": noise(i, 300 * i) for i in range(first, first + 40)} for first in (0, 40)]
+    paths = [write_tar(tmp_path / f"{n}.tar{end}", one, f"w:{end[1:]}") for n, one in enumerate(files)]
+    for n, one in enumerate(files):
+        write_folder(tmp_path / "folder" / f"{n}.tar{end}", one)
+    monkeypatch.setattr(unpacking.SeekableGzip, "read", None)
+    found = []
+    for index in (index_archives(paths, "x"), index_folder(tmp_path / "folder")):
+        with index.reading() as reader:
+            order = range(len(index))
+            whole = {index.name(row): reader.read(row, 0, int(index.sizes[row])) for row in order}
+        with index.reading() as reader:
+            # Some only, and of these a part.
+            few = [reader.read(row, 100, 50) for row in order[9:70:3]]
+        assert few == [list(whole.values())[row][100:150] for row in order[9:70:3]]
+        found.append(whole)
+    assert found[0] == found[1] == {f"{n}.tar{end}/{k}": d for n, one in enumerate(files) for k, d in one.items()}
+    os.utime(paths[1], ns=(1, 1))
+    if not end or (end == ".gz" and way == "read from states"):
+        index = index_archives(paths, "x")
+        os.utime(paths[1], ns=(2, 2))
+        with index.reading() as reader:
+            reader.read(3, 0, 10)
+            with pytest.raises(OSError, match="has changed"):
+                reader.read(50, 0, 10)
+
+
+def test_files_of_a_folder_that_go_away(tmp_path: Path) -> None:
+    write_folder(tmp_path / "x", dict.fromkeys(("a/1", "a/2", "b/1", "c/1"), b"1234"))
+    index = index_folder(tmp_path / "x")
+    (tmp_path / "x/a/1").unlink()
+    (tmp_path / "x/a/2").write_bytes(b"1")
+    (tmp_path / "x/b").rename(tmp_path / "x/d")
+    with index.reading() as reader:
+        for row, says in ((0, "No such file"), (1, "become shorter"), (2, "No such file")):
+            with pytest.raises(OSError, match=says):
+                reader.read(row, 0, 4)
+        assert reader.read(3, 0, 4) == b"1234"
+
+
+def test_links_to_one_file(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a/1": b"one", "a/2": b"two", "b/9": b"one"})
+    assert index_folder(tmp_path).originals is None
+    for name, target in (("a/3", "2"), ("b/1", "../a/1"), ("b/2", "../a/3"), ("b/lost", "nowhere"), ("b/gone", "no")):
+        (tmp_path / name).symlink_to(target)
+    os.link(tmp_path / "b" / "9", tmp_path / "b" / "hard")
+    index = index_folder(tmp_path)
+    assert index.originals is not None
+    firsts = {index.name(row): index.name(int(first)) for row, first in enumerate(index.originals)}
+    same = {"a/3": "a/2", "b/1": "a/1", "b/2": "a/2", "b/hard": "b/9"}
+    assert firsts == {name: same.get(name, name) for name in firsts} and len(firsts) == 9
+
+
+def test_numbers_of_files_count_on_one_device_only() -> None:
+    collector = Collector()
+    for device, inode in ((1, 5), (2, 5), (1, 6), (1, 5), (-1, -1), (-1, -1), (2, 5), (2, 6)):
+        collector.add("", b"x", 0, 0, device, inode)
+    index = collector.finish("x", FolderFiles(Path()))
+    assert index.originals is not None and index.originals.tolist() == [0, 1, 2, 0, 4, 5, 1, 7]
 
 
 def test_a_folder(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_images_validate() -> None:
     Images(pixels, labels)
     for bad in (pixels[:, :, ::2], pixels[0], pixels.astype(np.int8)):
         with pytest.raises(DataError, match="pixels"):
-            Images(bad, labels)  # type: ignore[arg-type]
+            Images(bad, labels)
     for wrong in (labels[:1], labels.astype(np.int64)):
         with pytest.raises(DataError, match="labels"):
             Images(pixels, wrong)  # type: ignore[arg-type]

@@ -76,3 +76,21 @@ def test_damaged_images_give_one_kind_of_error() -> None:
             except (BrokenImageError, WrongSizeError) as error:
                 assert "\n" not in str(error)
             assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", ", but empty"),
+        (b"GIF89a" + bytes(50), ", but GIF: save it as one of these"),
+        (b"II*\0" + bytes(50), ", but TIFF: save it as one of these"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), ", but HEIC, as phones write it: save it as one of these"),
+        (b"\0\0\0\x18ftypavif" + bytes(50), ", but AVIF: save it as one of these"),
+        (b"\0\0\0\x18ftyp????" + bytes(50), ""),
+        (b"words", ""),
+    ],
+)
+def test_what_people_have_besides(data: bytes, says: str) -> None:
+    with pytest.raises(BrokenImageError) as error:
+        decode(data, None)
+    assert str(error.value) == "is none of JPEG, PNG, BMP, PPM, WEBP" + says

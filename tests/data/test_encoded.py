@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from photographs import TURNS, photograph, write_turned
 from PIL import Image
 
-from convjit.data import Augmentation, Batch, Dataset, Feeder, FileImages, Preprocessing, batches_in_order
+from convjit.data import Augmentation, Batch, Dataset, Feeder, FileImages, Kept, Preprocessing, batches_in_order
+from convjit.data.batch import drawn_labels
 from convjit.data.decode import quiet
 from convjit.data.decoder import MANY_IN_A_ROW, allowed, image_memory
 from convjit.data.preprocessing import Window, cover
@@ -101,6 +102,56 @@ def test_kept_images_are_decoded_once(files: list[bytes | OSError], monkeypatch:
     monkeypatch.setenv("CONVJIT_IMAGE_MEMORY", "much")
     with pytest.raises(UsageError, match="CONVJIT_IMAGE_MEMORY=much"):
         image_memory()
+
+
+def test_what_tests_see_is_kept_from_one_to_the_next(files: list[bytes | OSError]) -> None:
+    window = 3 * SIDE * SIDE
+    plain = list(batches_in_order(InMemory(files), 7, TO))
+    for room, again in ((N * window, 0), (10 * window + 5, N - 10), (0, N)):
+        images, kept = InMemory(files), Kept(room)
+        for reads in (N, N + again):
+            for one, two in zip(plain, batches_in_order(images, 7, TO, kept), strict=True):
+                assert np.array_equal(one.pixels, two.pixels) and np.array_equal(one.labels, two.labels)
+                two.pixels[:] = 0
+            assert images.reads == reads
+        # Of another set, or for another size, nothing is there.
+        assert kept.room == room - min(N, room // window) * window
+        other, wider = InMemory(files), Preprocessing((3, SIDE + 1, SIDE), (20, 20))
+        assert [len(list(batches_in_order(*what, kept))) for what in ((other, 7, TO), (images, 7, wider))] == [5, 5]
+        assert other.reads == N and images.reads == 2 * N + again
+
+
+def test_broken_files_cost_no_steps(files: list[bytes | OSError]) -> None:
+    """Two processes that each train on a half take as many steps, though all broken files are in one of them."""
+    halves = files[:15], files[15:]
+    halves[1][2] = halves[1][3] = halves[1][14] = b"broken"
+    shapes = [[(b.count, b.step, b.epoch, b.pixels.shape) for b in feed(InMemory(half), 4, 12)] for half in halves]
+    assert shapes[0] == shapes[1] and len(shapes[0]) == 12
+
+
+def test_training_and_tests_share_the_memory(files: list[bytes | OSError]) -> None:
+    drawn, kept = Augmentation(crop=(20, 20)), Kept(10**6)
+    images = InMemory(files)
+    with Feeder(images, 7, seed=3, stop_step=5, shuffle=True, augmentation=drawn, preprocessing=TO, kept=kept) as some:
+        assert len(list(some)) == 5
+    room = kept.room
+    assert 0 < room < 10**6
+    list(batches_in_order(images, 7, TO, kept))
+    assert kept.room == room - N * 3 * SIDE * SIDE
+
+
+def test_one_of_several_labels_is_drawn(files: list[bytes | OSError]) -> None:
+    """As of images in memory, whatever source they are from; a test takes the first."""
+    targets = np.random.default_rng(0).integers(0, 2, (N, 4), np.uint8)
+    images = InMemory(files, targets)
+    images.labels = np.where(targets.any(1), targets.argmax(1), -1).astype(np.int32)
+    seen = np.zeros((N, 5), bool)
+    for batch in feed(images, steps=50):
+        index, count = batch.index, batch.count
+        assert np.array_equal(batch.labels[:count], drawn_labels(targets[index], 3, batch.epoch, index)[:count])
+        seen[index[:count], batch.labels[:count]] = True
+    assert np.array_equal(seen[:, :4] <= (targets > 0), np.ones((N, 4), bool)) and (seen[:, :4].sum(1) > 1).any()
+    assert all(np.array_equal(b.labels, images.labels[b.index]) for b in batches_in_order(images, 6, TO))
 
 
 def test_crops_are_those_of_the_scaled_image() -> None:

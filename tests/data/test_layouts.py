@@ -150,6 +150,48 @@ def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     refused(tmp_path / "{0..9}{0..9}{0..9}{0..9}{0..9}{0..9}.tar", "more than 100,000 archives")
 
 
+def test_a_list_beside_folders(tmp_path: Path) -> None:
+    """It counts where the folders say nothing of classes, and where they do they count."""
+    files = {f"{i}.png": picture(i, (6, 5 + i % 2)) for i in range(8)}
+    rows = ["path,label", *(f"train/{i}.png,{'ab'[i % 2]}" for i in range(8))]
+    flat = write_folder(tmp_path / "flat", {f"train/{name}": data for name, data in files.items()})
+    (flat / "train.csv").write_text("\n".join(rows))
+    assert open_dataset(flat).classes == ("a", "b"), "a folder of images and a list of them, as competitions have it"
+    for top in ("", "around/"):
+        classes = {
+            f"{top}{('train', 'val')[i // 6]}/{'cd'[i % 2]}/{name}": data
+            for i, (name, data) in enumerate(files.items())
+        }
+        folder = write_folder(tmp_path / f"folders{len(top)}", classes)
+        (folder / "metadata.json").write_text('{"title": "some photographs"}')
+        assert open_dataset(folder).classes == ("c", "d")
+
+
+def test_lists_name_files_in_many_ways(tmp_path: Path) -> None:
+    """The same folder, however it is written, and none outside."""
+    write_folder(tmp_path / "x", {f"a/b/{i}.png": picture(i, (6, 5 + i % 2)) for i in range(4)} | {"c.png": picture(9)})
+    ways = ["a/b/0.png", "a//b/./1.png", f"{tmp_path}/x/a/b/2.png", "./a/b/3.png", "c.png", f"{tmp_path}/x/c.png"]
+    ways += ["a/b/0.png/.", "a/b/1.png/", "a/b/.", "a/b/2.png"]
+    (tmp_path / "x" / "l.csv").write_text("path,label\n" + "".join(f"{way},{i % 2}\n" for i, way in enumerate(ways)))
+    dataset = open_dataset(tmp_path / "x" / "l.csv", validation=None)
+    names = [
+        "a/b/0.png",
+        "a/b/1.png",
+        "a/b/2.png",
+        "a/b/3.png",
+        "c.png",
+        "c.png",
+        "a/b/0.png",
+        "a/b/1.png",
+        "a/b/2.png",
+    ]
+    train = encoded(dataset.train)
+    assert [train.name(i) for i in range(10)] == [*names[:8], "a/b", names[8]]
+    for bad in ("a/b/..", "a/../../y.png", "..", "/etc/passwd", "a/b/./..", "a/\0.png"):
+        (tmp_path / "x" / "l.csv").write_text(f"path,label\na/b/0.png,0\n{bad},1\n")
+        refused(tmp_path / "x" / "l.csv", "is not below the list's folder|is no path|damaged: line contains NUL")
+
+
 def test_several_labels(tmp_path: Path) -> None:
     files = {f"{i}.png": picture(i) for i in range(4)}
     labels = [["sky"], ["sky", "sea"], [], ["sea", "sky"]]

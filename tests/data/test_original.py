@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from image_sets import picture
+from image_sets import encoded, picture, write_folder
 from numpy.typing import NDArray
 from original_files import Old, old_pickle, write_batches
 
-from convjit.data import Augmentation, Feeder, Preprocessing, open_dataset, open_place
-from convjit.data.dataset import in_memory, parts_of
+from convjit.data import Augmentation, Feeder, Preprocessing, open_dataset, open_place, ranges
+from convjit.data.dataset import from_arrays, in_memory, parts_of
 from convjit.data.decode import decode
 from convjit.data.original_pickle import StandIn, plain, unpickle_original
 from convjit.data.ranges import Range, join_place, split_place
@@ -56,10 +57,20 @@ def test_ranges(tmp_path: Path) -> None:
         open_place(f"{folder}#train=1-5,test=1")
 
 
-def test_ranges_of_any_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from convjit.data import ranges
-    from convjit.data.dataset import from_arrays
+def test_a_label_that_makes_too_many_classes(tmp_path: Path) -> None:
+    made = batches(1, 2)
+    made[1][1][0] = 2**31 - 1
+    folder = write_batches(tmp_path / "d", made, label_names=None)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"a label is 2,147,483,647, and classes have no names; allowed are labels"):
+        open_dataset(folder)
+    assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    tracemalloc.stop()
+    with pytest.raises(DataError, match=r"a label is 1,000,000, and classes have no names"):
+        from_arrays(made[2][0], np.full(5, 10**6), made[2][0], np.zeros(5, int))
 
+
+def test_ranges_of_any_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.arange(7 * 4, dtype=np.uint8).reshape(7, 1, 2, 2)
     whole = from_arrays(pixels[:5], np.array([0, 1, 0, 1, 1]), pixels[5:], np.ones(2, int))
     monkeypatch.setattr(ranges, "_CUT", 2)
@@ -71,15 +82,32 @@ def test_ranges_of_any_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_images_of_one_class_after_the_other_are_mixed() -> None:
-    from convjit.data import ranges
-    from convjit.data.dataset import from_arrays
-
     pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1)
     labels = np.arange(200) // 20
     found = ranges.cut(from_arrays(pixels, labels, pixels, labels), Range(1, 1), Range(2, 2), "x")
     assert len(set(found.train.labels[:40].tolist())) > 6
     assert sorted(in_memory(found.train).pixels.reshape(-1)) == list(range(200))
     assert np.array_equal(in_memory(found.train).pixels.reshape(-1) // 20, found.train.labels)
+
+
+def test_ranges_of_encoded_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image files of many sizes, class by class as folders have them: the same choice as of arrays."""
+    files = [picture(i, (5 + i % 3, 5)) for i in range(40)]
+    place = write_folder(tmp_path, {f"train/{i // 10}/{i:02}.png": data for i, data in enumerate(files)})
+    write_folder(tmp_path, {f"test/{i}/0.png": picture(100 + i, (7, 9)) for i in range(4)})
+    monkeypatch.setattr(ranges, "_CUT", 16)
+    found = open_place(f"{place}#train=1-3,test=2-4")
+    train, test = encoded(found.train), encoded(found.test)
+    assert parts_of(train) == (16, 16, 8) and parts_of(test) == (16, 8, 4)
+    assert sorted(files.index(train.read(i)) for i in range(40)) == list(range(40))
+    assert all(files.index(train.read(i)) // 10 == label for i, label in enumerate(train.labels))
+    assert len(set(train.labels[:10].tolist())) == 4, "mixed"
+    assert [test.read(i) for i in range(24)] == [train.read(i) for i in range(16, 40)]
+    assert sorted(map(test.name, range(24, 28))) == [f"test/{i}/0.png" for i in range(4)]
+    again = open_place(f"{place}#train=1-3,test=2-3")
+    assert found.fingerprint != again.fingerprint == open_place(f"{place}#train=1-3,test=2-3").fingerprint
+    with pytest.raises(DataError, match="no batch 5; it has the batches 1 to 4"):
+        open_place(f"{place}#train=1-3,test=5")
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-2", "1-2-3", "-1", "1-"])

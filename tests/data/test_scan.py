@@ -42,7 +42,8 @@ def test_what_is_found(tmp_path: Path) -> None:
         ]
         assert [(one.conflict, one.leak) for one in found.copies] == [(True, False), (False, True), (False, False)]
         assert found.copied == 3
-        assert len(found.broken) == 3 and found.broken[0] == "train/cat/empty.jpg: is none of JPEG, PNG, BMP, PPM, WEBP"
+        assert len(found.broken) == 3
+        assert found.broken[0] == "train/cat/empty.jpg: is none of JPEG, PNG, BMP, PPM, WEBP, but empty"
         json.dumps(found.record())
 
 

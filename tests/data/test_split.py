@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_sets import encoded, picture, write_folder, write_tar
 
-from convjit.data import Dataset, open_dataset, open_place
+from convjit.data import Dataset, digests, open_dataset, open_place
 from convjit.data.split import split
 from convjit.errors import ConvjitError, DataError
 
@@ -46,6 +49,103 @@ def test_equal_files_stand_on_one_side(tmp_path: Path) -> None:
     train, test = sides(open_dataset(write_folder(tmp_path / "x", files(300) | copies)))
     data = files(300) | copies
     assert not {data[name] for name in train} & {data[name] for name in test}
+
+
+def test_what_links_lead_to_is_hashed_once(tmp_path: Path, hashed: list[int]) -> None:
+    """And stands where it would stand without links."""
+    plain = sides(open_dataset(write_folder(tmp_path / "x", files(60))))
+    write_folder(tmp_path / "pool", {name.replace("/", "-"): data for name, data in files(60).items()})
+    for name in files(60):
+        for place in (name, name.replace("/", "/more-")):
+            (tmp_path / "links" / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "links" / place).symlink_to(tmp_path / "pool" / name.replace("/", "-"))
+    hashed.clear()
+    linked = sides(open_dataset(tmp_path / "links"))
+    assert len(hashed) == 120
+    for part, once in zip(linked, plain, strict=True):
+        assert part == once | {name.replace("/", "/more-") for name in once}
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Files that are hashed, of sets of any size that remember them."""
+    rows: list[int] = []
+    digest = digests._digest
+
+    def counting(*arguments: Any) -> int:
+        rows.append(arguments[2])
+        return digest(*arguments)
+
+    monkeypatch.setattr(digests, "_digest", counting)
+    monkeypatch.setattr(digests, "_LEAST", 10)
+    return rows
+
+
+def age(path: Path) -> None:
+    """As if all had been there for an hour."""
+    for one in (path, *path.rglob("*")):
+        os.utime(one, (time.time() - 3600,) * 2)
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "tar.gz", "shards"])
+def test_hashes_are_remembered(tmp_path: Path, hashed: list[int], form: str) -> None:
+    made = files(30)
+    path = tmp_path / form
+    if form == "folder":
+        write_folder(path, made)
+    elif form == "shards":
+        path = tmp_path / "*.tar"
+        for name in ("cat", "dog"):
+            write_tar(tmp_path / f"{name}.tar", {one: data for one, data in made.items() if one.startswith(name)})
+    else:
+        write_tar(path, made, f"w:{form[4:]}")
+    first = sides(open_dataset(path))
+    assert sides(open_dataset(path)) == first
+    assert len(hashed) == 120, "not remembered: the files may still change"
+    hashed[:60] = []
+    age(tmp_path)
+    assert sides(open_dataset(path)) == first and len(hashed) == 120
+    assert sides(open_dataset(path)) == first and len(hashed) == 120
+    (kept,) = (Path(os.environ["CONVJIT_CACHE"]) / "digests").iterdir()
+    data = bytearray(kept.read_bytes())
+    data[100] ^= 1
+    kept.write_bytes(data)
+    assert sides(open_dataset(path)) == first and len(hashed) == 180, "a damaged cache is none"
+    kept.write_bytes(b"")
+    assert sides(open_dataset(path)) == first and len(hashed) == 240
+
+
+def test_what_changes_is_hashed_anew(tmp_path: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_folder(tmp_path / "x", files(40))
+    age(path)
+    open_dataset(path)
+    hashed.clear()
+    # One of the same size and age, in its place; one that is touched; one that is new.
+    a, b, c = path / "cat" / "0001.png", path / "cat" / "0003.png", path / "dog" / "new.png"
+    a.rename(path / "cat" / "moved.png")
+    a.write_bytes(picture(5000, (6, 6))[:100].ljust((path / "cat" / "moved.png").stat().st_size, b"x"))
+    b.write_bytes(picture(5001))
+    c.write_bytes(picture(5002))
+    os.utime(a, ns=((path / "cat" / "moved.png").stat().st_mtime_ns,) * 2)
+    now = sides(open_dataset(path))
+    assert len(hashed) == 3
+    monkeypatch.setenv("CONVJIT_CACHE", str(tmp_path / "elsewhere"))
+    assert now == sides(open_dataset(path))
+
+
+def test_a_few_sets_are_remembered(tmp_path: Path, hashed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "_MOST_SETS", 3)
+    for i in range(5):
+        age(write_folder(tmp_path / str(i), files(6)))
+        open_dataset(tmp_path / str(i))
+    assert len(list((Path(os.environ["CONVJIT_CACHE"]) / "digests").iterdir())) == 3
+    hashed.clear()
+    for i in (4, 3, 0):
+        open_dataset(tmp_path / str(i))
+    assert len(hashed) == 12
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CONVJIT_CACHE", str(tmp_path / "file"))
+    assert open_dataset(tmp_path / "1"), "a cache that cannot be written is done without"
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, 2.0])

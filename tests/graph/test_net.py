@@ -109,7 +109,10 @@ FC = Fc("fc", "data", outputs=3)
         ),
         ([FC, *COST, Dropout("d", "cost")], "layer 'd': input 'cost' is a cost, which feeds no layer"),
         ([Fc("fc", "labels", outputs=3), *COST], "layer 'fc': input 'labels' holds labels, which feed costs only"),
-        ([Fc("fc", "data", outputs=4), *COST], "layer 'cost': 'probs' has 4 outputs, but the data have 3 classes"),
+        (
+            [Fc("fc", "data", outputs=4), *COST],
+            "layer 'cost': 'probs' has 4 outputs, but the data have 3 classes; change fc (as by --set fc.outputs=3)",
+        ),
         (
             [FC, COST[0], Logreg("cost", "probs, labels")],
             "layer 'cost': the first input must be labels (type=data, dataIdx=1), not 'probs'",

@@ -65,9 +65,9 @@ def _blocks(text: str, target: Target) -> list[Block]:
     return [*found, Block(label, tuple(lines), target, framed)]
 
 
-def hottest(text: str, target: Target) -> Block:
-    """The block with most multiply-adds: the innermost loop."""
-    return max(_blocks(text, target), key=lambda block: len(block.multiplies))
+def hottest(text: str, target: Target, pattern: str = "") -> Block:
+    """The block with most multiply-adds, or other instructions: the innermost loop."""
+    return max(_blocks(text, target), key=lambda block: len(block.matching(pattern) if pattern else block.multiplies))
 
 
 def calls(text: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Runs one kernel on logical arrays: packs them for the lanes, guards all buffers, runs tasks in any order, unpacks.
 
 Around every buffer lies a page of poison that must be intact afterwards. Halos that the kernel reads are zero and must
-stay so; outputs, the halos of buffers that are only written, and scratch start as poison.
+stay so; outputs, the halos of buffers that are only written, and scratch start as poison. Maps that a problem calls
+narrow lie there as bfloat16; what is compared is float32.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from convjit.codegen.target import TARGETS, Target, runnable_targets
 from convjit.codegen.values import Value
 from convjit.kernels import Generated, Problem, generate, rounds, workspace_bytes
 from convjit.ops.base import ChannelMaps, Halo, Maps, Op, Operand, PerImage
-from convjit.program import Buffer, stored_shape
+from convjit.program import BF16, Buffer, stored_dtype, stored_shape
+from convjit.runtime.bf16 import from_bf16, to_bf16
 
 __all__ = [
     "CompiledKernel",
+    "as_stored",
     "assert_matches",
     "batches",
     "compile_kernel",
@@ -45,6 +48,7 @@ __all__ = [
 NdArray = NDArray[Any]
 PAGE = 4096
 POISON = 0xA5
+BF16_NAN = 0x7FC1
 EPSILON = 2.0**-24
 """Half a unit in the last place of 1: the error of one rounding."""
 LANES_WITHOUT_IMAGE = {"dy": 0, "labels": -1}
@@ -55,10 +59,11 @@ on_every_target = pytest.mark.parametrize("target", runnable_targets(), ids=lamb
 """Runs a test for each instruction set of this processor."""
 
 
-def problem(op: Op, batch: int, target: Target | str, **halos: Halo) -> Problem:
+def problem(op: Op, batch: int, target: Target | str, narrow: Sequence[str] = (), /, **halos: Halo) -> Problem:
     """A problem, with halos by operand: `problem(op, 128, "avx2", x=Halo(1, 1, 1, 1))`."""
     target = TARGETS[target] if isinstance(target, str) else target
-    return Problem(op, batch, tuple((name, halos[name]) for name in op.names if name in halos), target)
+    given = tuple((name, halos[name]) for name in op.names if name in halos)
+    return Problem(op, batch, given, target, narrow=tuple(name for name in op.names if name in narrow))
 
 
 def integers(shape: Sequence[int], seed: int = 0, low: int = -4, high: int = 4) -> NdArray:
@@ -67,8 +72,19 @@ def integers(shape: Sequence[int], seed: int = 0, low: int = -4, high: int = 4) 
 
 
 def dtype_of(operand: Operand) -> np.dtype[Any]:
-    """Type of the elements of an operand."""
+    """Type of the elements of an operand as NumPy sees it."""
     return np.dtype("float32" if isinstance(operand, Maps) else operand.dtype)
+
+
+def buffer_of(problem: Problem, name: str) -> Buffer:
+    """An operand's buffer."""
+    dtype = BF16 if name in problem.narrow else "float32"
+    return Buffer(name, problem.op.operands()[name], halo=problem.halo(name), dtype=dtype)
+
+
+def as_stored(problem: Problem, name: str, array: NdArray) -> NdArray:
+    """The numbers of an operand as float32, rounded if it is narrow."""
+    return from_bf16(to_bf16(array)) if name in problem.narrow else array.astype(dtype_of(problem.op.operands()[name]))
 
 
 def _inside(problem: Problem, name: str) -> tuple[slice, slice]:
@@ -97,6 +113,7 @@ def pack(problem: Problem, name: str, array: NdArray, stored: NdArray) -> None:
         blocks = np.concatenate([array, spare], axis=1).reshape(len(array), -1, lanes, *array.shape[2:])
         stored[:, :, rows, columns] = np.moveaxis(blocks, 2, -1)
     elif isinstance(operand, Maps):
+        array = to_bf16(array) if name in problem.narrow else array
         blocks = _padded(name, array, problem.blocks * lanes).reshape(problem.blocks, lanes, *array.shape[1:])
         rows, columns = _inside(problem, name)
         stored[:, :, rows, columns] = np.moveaxis(blocks, 1, -1)
@@ -116,7 +133,8 @@ def unpack(problem: Problem, name: str, stored: NdArray) -> NdArray:
     if isinstance(operand, Maps):
         rows, columns = _inside(problem, name)
         images = np.moveaxis(stored[:, :, rows, columns], -1, 1)
-        return images.reshape(-1, *images.shape[2:])[: problem.batch].copy()
+        images = images.reshape(-1, *images.shape[2:])[: problem.batch]
+        return from_bf16(images) if name in problem.narrow else images.copy()
     return stored[: problem.batch].copy() if isinstance(operand, PerImage) else stored.copy()
 
 
@@ -131,6 +149,8 @@ class Guarded:
         self.array: NdArray = self._bytes[self._start : self._end].view(dtype).reshape(shape)
         if dtype.kind == "f":
             self.array.fill(np.nan)
+        elif dtype == np.uint16:
+            self.array.fill(BF16_NAN)
 
     @property
     def address(self) -> int:
@@ -194,9 +214,9 @@ def run_stored(
     """The same, as they lie in memory, halos and lanes without an image included."""
     op = problem.op
     buffers: dict[str, Guarded] = {}
-    for name, operand in op.operands().items():
-        shape = stored_shape(Buffer(name, operand, halo=problem.halo(name)), problem.batch, problem.target.lanes)
-        buffers[name] = Guarded(shape, dtype_of(operand))
+    for name in op.operands():
+        of = buffer_of(problem, name)
+        buffers[name] = Guarded(stored_shape(of, problem.batch, problem.target.lanes), stored_dtype(of))
         if name in arrays:
             if name in op.reads:
                 buffers[name].array.fill(0)
@@ -204,6 +224,7 @@ def run_stored(
     if in_place:
         source, target = in_place
         assert in_place in op.in_place and problem.halo(source) == problem.halo(target)
+        assert (source in problem.narrow) == (target in problem.narrow)
         buffers[target] = buffers[source]
     before = {name: buffer.array.copy() for name, buffer in buffers.items()}
     workspace = Guarded((max(workspace_bytes(problem), 1),), np.dtype(np.uint8))
@@ -233,13 +254,19 @@ def assert_matches(
 ) -> None:
     """The kernel gives what the reference gives: the same numbers, or up to `terms` roundings of float32.
 
-    A rounding is that of the result, or of a number of size `scale` if that is larger.
+    A rounding is that of the result, or of a number of size `scale` if that is larger. The reference is given what is
+    stored; where the result is narrow, both ends of what is allowed are rounded as it is.
     """
+    arrays = {name: as_stored(problem, name, array) for name, array in arrays.items()}
     found, wanted = run_kernel(problem, arrays, in_place), problem.op.run(arrays)
     assert set(found) == set(wanted)
     for name, want in wanted.items():
         allowed = terms * EPSILON * np.maximum(np.abs(want), scale)
-        wrong = ~(np.abs(found[name] - want) <= allowed)
+        if name in problem.narrow:
+            low, high = (as_stored(problem, name, want + sign * allowed) for sign in (-1, 1))
+            wrong = ~((low <= found[name]) & (found[name] <= high))
+        else:
+            wrong = ~(np.abs(found[name] - want) <= allowed)
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             pytest.fail(f"{problem.text()}: {name}{list(place)} is {found[name][place]}, not {want[place]}")

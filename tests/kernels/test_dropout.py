@@ -14,9 +14,9 @@ MAPS = [Maps(1), Maps(3, 4, 5), Maps(1100)]
 HALOS = {"x": Halo(1, 2, 3, 0), "y": Halo(0, 1, 0, 2), "dy": Halo(1, 0, 0, 1), "dx": Halo(2, 1, 0, 0)}
 
 
-def key(step: int) -> NdArray:
-    """The two words as they lie in the key's buffer."""
-    return np.array(random.derive_key(1, "dropout", step), np.uint32).view(np.int32)
+def key(step: int, first: int = 0) -> NdArray:
+    """The two words and the first image as they lie in the key's buffer."""
+    return np.array([*random.derive_key(1, "dropout", step), first], np.uint32).view(np.int32)
 
 
 def normal(maps: Maps, images: int, seed: int) -> NdArray:
@@ -52,6 +52,15 @@ def test_batches(target: Target) -> None:
     for images in batches(target):
         arrays = {"x": normal(maps, images, 1), "key": key(images)}
         assert_matches(problem(DropoutForward(maps, 0.5, False), images, target), arrays)
+
+
+@on_every_target
+def test_parts_have_the_masks_of_the_whole(target: Target) -> None:
+    maps, images, first = Maps(3, 4, 5), target.lanes + 3, 2
+    x, op = normal(maps, images, 1), DropoutForward(maps, 0.5, True)
+    whole = run_kernel(problem(op, images, target), {"x": x, "key": key(1)})["y"]
+    part = run_kernel(problem(op, images - first, target), {"x": x[first:], "key": key(1, first)})["y"]
+    np.testing.assert_array_equal(part, whole[first:])
 
 
 @on_every_target

@@ -108,16 +108,18 @@ def test_draw_is_threefry(target: Target) -> None:
 
 @on_every_target
 @pytest.mark.parametrize("features", [3, 2**28 + 5, 2**32 - 1, 2**32 + 7])
-def test_mask_counts_beyond_32_bits(target: Target, features: int) -> None:
+@pytest.mark.parametrize("first", [0, 100])
+def test_mask_counts_beyond_32_bits(target: Target, features: int, first: int) -> None:
     key, block, feature = (5, 2**32 - 9), 3, features - 1
 
     def body(k: Kernel, v: list[Value]) -> Value:
         words = k.words([key[0]] * k.lanes), k.words([key[1]] * k.lanes)
-        kept = mask(k, words, features, 0.5)(k.index(block), k.index(feature))
+        kept = mask(k, words, k.index(first), features, 0.5)(k.index(block), k.index(feature))
         return k.select(kept, k.number(1.0), 0.0)
 
     found = evaluate(target, body, np.zeros(target.lanes, np.float32))
-    index = (block * target.lanes + np.arange(target.lanes, dtype=np.uint64)) * np.uint64(features) + np.uint64(feature)
+    image = first + block * target.lanes + np.arange(target.lanes, dtype=np.uint64)
+    index = image * np.uint64(features) + np.uint64(feature)
     words = random.threefry(
         key, (index & np.uint64(2**32 - 1)).astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32)
     )

@@ -1,4 +1,4 @@
-"""Winograd's filtering against the reference, and its choice."""
+"""Convolutions that multiply point by point, Winograd's and Fourier's, against the reference, and their choice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from harness import on_every_target, problem, run_kernel
 from convjit.codegen.target import TARGETS, Target
 from convjit.kernels import choose, rounds
 from convjit.kernels.base import ALGORITHMS, DIRECT
-from convjit.kernels.winograd_transforms import SIDES, Scheme
+from convjit.kernels.schemes import SCHEMES
+from convjit.kernels.transforms import Transform, sides
 from convjit.ops.base import Halo, Maps
 from convjit.ops.conv import ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
 from convjit.ops.neuron import Neuron
@@ -28,6 +29,8 @@ SHAPES = [
     "c3 h27 w31 f7 k11 s4",
     "c4 h14 w11 f6 k5 p2 s2 g2",
     "c2 h9 f3 k2",
+    "c3 h17 w14 f5 k9 p4",
+    "c2 h13 f3 k7 p3",
 ]
 Op = ConvForward | ConvBackwardData | ConvBackwardWeights
 
@@ -78,20 +81,26 @@ def test_batches(target: Target) -> None:
         _check(ConvForward(ConvShape.parse("c3 h8 f4 k3 p1")), batch, target)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
-def test_matrices_are_exact(size: int) -> None:
-    """The identity behind it all, in one dimension and exact arithmetic: A'[(G w) * (B' x)] is the correlation."""
-    for side in SIDES:
-        if (made := side - size + 1) < 1:
-            continue
-        scheme = Scheme(size, made)
-        w, x = ([Fraction(i * i % 7 - 3) for i in range(n)] for n in (size, side))
-        u, v = (
-            [sum(a * b for a, b in zip(row, values, strict=True)) for row in matrix]
-            for matrix, values in ((scheme.weights, w), (scheme.data, x))
-        )
-        found = [sum(a * b * c for a, b, c in zip(row, u, v, strict=True)) for row in scheme.output]
-        assert found == [sum(w[i] * x[start + i] for i in range(size)) for start in range(made)]
+def _times(transform: Transform, values: list[Fraction]) -> list[Fraction]:
+    for matrix in reversed(transform):
+        values = [sum((a * b for a, b in zip(row, values, strict=True)), Fraction(0)) for row in matrix]
+    return values
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 9, 11])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_identity_behind_it(name: str, size: int) -> None:
+    """In one dimension, A'[(G w) * (B' x)] is the correlation: exactly, or as far as cosines are known."""
+    scheme = SCHEMES[name](size)
+    if not scheme.possible:
+        return
+    assert scheme.side == scheme.made + size - 1
+    assert sides(scheme.output) == (scheme.made, scheme.points) and sides(scheme.data) == (scheme.points, scheme.side)
+    w, x = ([Fraction(i * i % 7 - 3) for i in range(n)] for n in (size, scheme.side))
+    products = [a * b for a, b in zip(_times(scheme.weights, w), _times(scheme.data, x), strict=True)]
+    wanted = [sum(w[i] * x[start + i] for i in range(size)) for start in range(scheme.made)]
+    errors = [abs(a - b) for a, b in zip(_times(scheme.output, products), wanted, strict=True)]
+    assert max(errors) < (1e-12 if "fourier" in name else 1e-300)
 
 
 @on_every_target
@@ -111,6 +120,7 @@ def test_gradients_of_weights_in_several_rounds(text: str, target: Target) -> No
         (ConvForward, "c32 h16 f32 k5 p2", "winograd4"),
         (ConvForward, "c192 h13 f384 k3 p1", "winograd5"),
         (ConvForward, "c3 h224 f64 k11 s4", "winograd5"),
+        (ConvForward, "c16 h56 f32 k11 p5", "fourier24"),
         (ConvForward, "c1 h28 f2 k5 p2", DIRECT),
         (ConvForward, "c64 h13 f64 k1", DIRECT),
         (ConvBackwardData, "c32 h16 f32 k5 p2", "winograd4"),

@@ -290,12 +290,13 @@ def test_input_pixel_by_pixel() -> None:
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_dropout_draws_number_by_number(inverted: bool) -> None:
+@pytest.mark.parametrize("first", [0, 5])
+def test_dropout_draws_number_by_number(inverted: bool, first: int) -> None:
     maps, key = Maps(3, 2, 2), random.derive_key(1, "dropout", 7)
     x = normal(*maps.logical(4))
-    words = np.array(key, np.uint32).view(np.int32)
+    words = np.array([*key, first], np.uint32).view(np.int32)
     y = DropoutForward(maps, 0.25, inverted).reference({"x": x, "key": words})["y"]
-    numbers = iter(random.uniform(key, x.size))
+    numbers = iter(random.uniform(key, (first + 4) * maps.features)[first * maps.features :])
     want = [v * (4 if inverted else 1) if next(numbers) < 0.25 else 0 for v in x.ravel()]
     np.testing.assert_array_equal(y.ravel(), want)
     dx = DropoutBackward(maps, 0.25, inverted).reference({"dy": x, "key": words})["dx"]

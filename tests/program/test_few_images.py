@@ -11,7 +11,7 @@ from steps import contents, random_net, run_reference
 
 from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
-from convjit.layers import Cmrnorm, Conv, Fc, Pool, Softmax
+from convjit.layers import Cmrnorm, Conv, Pool
 from convjit.ops.by_channel import ByChannel, ChangeLanes, ConvByChannel, FcByChannel, PerChannel
 from convjit.program import MOST_IMAGES, Program
 
@@ -25,11 +25,9 @@ def net(**options: Any) -> Net:
     """Two convolutions, with a pooling and a norm between them."""
     return net_of(
         Conv("conv1", "data", filters=8, filter_size=3, padding=1, neuron="relu"),
-        Pool("pool1", "conv1", size_x=2, stride=2),
-        Cmrnorm("norm1", "pool1", size=3),
+        Pool("pool1", "conv1", pool="max", size_x=2, stride=2),
+        Cmrnorm("norm1", "pool1", size=3, scale=0.01, pow=0.75),
         Conv("conv2", "norm1", filters=12, filter_size=3, padding=1, **options),
-        Fc("fc", "conv2", outputs=4),
-        Softmax("probs", "fc"),
         image=(3, 8, 8),
     )
 
@@ -51,12 +49,12 @@ def test_what_treats_channels_alike_keeps_the_layout() -> None:
     program = lower(net(), 1, "predict", few=8)
     assert kinds(program, ConvByChannel) == ["conv1.forward", "conv2.forward"]
     assert kinds(program, PerChannel) == ["pool1.forward"]
-    assert kinds(program, FcByChannel) == ["fc.forward"]
+    assert kinds(program, FcByChannel) == ["out.forward"]
     # Norms across channels and softmax want images; a convolution reads those as they come.
-    assert kinds(program, ChangeLanes) == ["pool1.images.change", "fc.images.change"]
+    assert kinds(program, ChangeLanes) == ["pool1.images.change", "out.images.change"]
 
 
-@pytest.mark.parametrize(("lanes", "fits"), [(4, False), (2, True)])
+@pytest.mark.parametrize(("lanes", "fits"), [(8, False), (4, True)])
 def test_no_vector_spans_two_groups(lanes: int, fits: bool) -> None:
     program = lower(net(groups=2), 1, "predict", few=lanes)
     assert ("conv2.forward" in kinds(program, ConvByChannel)) == fits

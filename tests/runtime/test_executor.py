@@ -60,11 +60,32 @@ def run(
 ) -> dict[str, NdArray]:
     with Executor(program, Store(), threads=threads, target=target) as executor:
         # What a place in the arena held before must not matter: halos and sums are the step's own business.
-        executor._arena[:] = 0xFF
+        executor.arena[:] = 0xFF
         give(executor, given)
         for _ in range(steps):
             executor.run()
         return results(executor)
+
+
+def test_an_arena_is_shared_if_it_is_large_enough() -> None:
+    """By executors that run in turn; a test needs less than training."""
+    training, testing = lower(CROSSING, BATCH), lower(CROSSING, BATCH, "test")
+    given = contents(testing)
+    with Executor(training, Store(), threads=1) as first, Executor(testing, Store(), threads=1) as alone:
+        assert not first.shares_arena
+        give(alone, given)
+        alone.run()
+        with Executor(testing, Store(), threads=1, arena=first.arena) as second:
+            assert second.shares_arena
+            assert second.own_bytes == alone.own_bytes - alone.plan.arena
+            assert np.shares_memory(second.arena, first.arena)
+            first.arena[:] = 0xFF
+            give(second, given)
+            second.run()
+            for name, array in results(alone).items():
+                np.testing.assert_array_equal(results(second)[name], array, err_msg=name)
+        with Executor(training, Store(), threads=1, arena=alone.arena) as third:
+            assert not third.shares_arena
 
 
 def compare(program: Program, seed: int, what: str, target: Target | None = None) -> None:

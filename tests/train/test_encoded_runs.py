@@ -108,9 +108,13 @@ class Broken(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
+        self.tested: list[str] = []
 
     def broken(self, line: str) -> None:
         self.lines.append(line)
+
+    def left_out(self, line: str) -> None:
+        self.tested.append(line)
 
 
 def test_broken_files_are_told_once(tmp_path: Path) -> None:
@@ -122,19 +126,25 @@ def test_broken_files_are_told_once(tmp_path: Path) -> None:
     data = files_of(folder)
     result = run_on(tmp_path, data, watcher=noted)
     assert len(noted.lines) == 1 and noted.lines[0].startswith(f"{bad[0]}: ")
+    assert len(noted.tested) == 1 and noted.tested[0].startswith(f"{bad[1]}: "), "three tests, one line"
     with convjit.load(result.run) as run:
         found = run.test(data)
         assert (found.images, found.broken) == (8, 1) and found.loss == result.test_loss
+        assert found.skipped == tuple(noted.tested) and run.test(data, views=10).skipped == found.skipped
         assert run.test(data, views=10).images == 8 and run.confusion(data).sum() == 8
         assert np.isnan(np.array(list(run.rows("fc3", data.test)))[6]).all()
 
 
-def test_waiting_is_told(tmp_path: Path, photographs: Dataset) -> None:
+def test_waiting_is_told(tmp_path: Path, photographs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run_on(tmp_path, photographs, epochs=1)
     metrics = RunFolder.open(result.run).read_metrics()
     assert all(0 <= line["waiting"] <= 1 for line in metrics) and 0 <= result.waiting <= 1
     assert bound(0.01).startswith("bound by computing: data were ready 99.00 % of the time")
     assert bound(0.4).startswith("bound by data: 40.00 % of the time none were ready. Smaller files")
+    assert "larger minibatches (--batch) help" in bound(0.4, decoded=True)
+    assert "Each image is decoded once and kept" in bound(0.4, kept=result.kept)
+    monkeypatch.setenv("CONVJIT_IMAGE_MEMORY", "0")
+    assert not run_on(tmp_path / "other", photographs, epochs=1).kept
 
 
 def test_what_cannot_be(tmp_path: Path, photographs: Dataset, trained: Result) -> None:

@@ -5,21 +5,28 @@ from __future__ import annotations
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from convjit.cli.shared import (
+    accumulate_option,
     batch_option,
     commands,
     display,
+    dtype_option,
     json_option,
     lenient_option,
     load,
+    memory_option,
     net_option,
     params_option,
     set_option,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from convjit.graph.lower import Dtype
 
 __all__ = ["bench", "check_grads", "net"]
 
@@ -30,6 +37,9 @@ __all__ = ["bench", "check_grads", "net"]
 @set_option
 @lenient_option
 @batch_option
+@accumulate_option
+@memory_option
+@dtype_option
 @click.option("--program", is_flag=True, help="Print the launches of a training step.")
 @json_option
 def net(
@@ -38,21 +48,31 @@ def net(
     overrides: tuple[str, ...],
     lenient: bool,
     batch: int | None,
+    accumulate: int | None,
+    memory: str | None,
+    dtype: Dtype | None,
     program: bool,
     as_json: bool,
 ) -> None:
     """Show a net: layers, shapes, parameters, operations, and the memory that training it will take."""
+    from convjit.runtime.fit import bytes_of
     from convjit.show.net import NetView, show_layers, show_memory
     from convjit.show.results import print_json
+    from convjit.train.job import parts_of_minibatch
 
     with display(as_json) as (screen, _):
         found, recipe = load(net, params, overrides, screen, lenient=lenient)
-        view = NetView.of(found, batch or recipe.minibatch)
+        batch = batch or recipe.minibatch
+        parts = parts_of_minibatch(batch, accumulate)
+        limit = None if memory is None else bytes_of(memory)
+        view = NetView.of(found, batch // parts, dtype=dtype or "fp32", accumulate=parts > 1, limit=limit)
         if as_json:
             print_json(view.record() | ({"program": view.program.text()} if program else {}))
             return
         show_layers(screen, found, view.counts)
         show_memory(screen, view.memory, view.batch)
+        if view.fitted:
+            screen.line(view.fitted.text())
     if program:
         click.echo(view.program.text(), nl=False)
 
@@ -63,8 +83,9 @@ def net(
 @set_option
 @lenient_option
 @batch_option
+@memory_option
 @threads_option
-@click.option("--dtype", type=click.Choice(["fp32"]), default="fp32", show_default=True, help="Type of the numbers.")
+@dtype_option
 @click.option("--algorithms", is_flag=True, help="Measure every way to compute each launch instead.")
 @click.option("--compare", metavar="FILE", help="Show what changed since a run whose --json line is in FILE.")
 @json_option
@@ -74,8 +95,9 @@ def bench(
     overrides: tuple[str, ...],
     lenient: bool,
     batch: int | None,
+    memory: str | None,
     threads: int | None,
-    dtype: str,
+    dtype: Dtype | None,
     algorithms: bool,
     compare: str | None,
     as_json: bool,
@@ -86,6 +108,7 @@ def bench(
     memory that its data fit into, both measured in the same run.
     """
     from convjit.errors import UsageError
+    from convjit.runtime.fit import bytes_of
     from convjit.show.bench import bench_record, read_record, show_algorithms, show_bench, show_comparison
     from convjit.show.results import print_json
     from convjit.train.benchmark import benchmark
@@ -93,18 +116,22 @@ def bench(
 
     if algorithms and compare:
         raise UsageError("--algorithms measures single launches, which --compare knows nothing of; give one of them")
+    if algorithms and memory:
+        raise UsageError("--algorithms measures single launches, whatever memory a step takes; give no --memory")
     before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
         found, recipe = load(net, params, overrides, screen, lenient=lenient)
+        images, stored = batch or recipe.minibatch, dtype or "fp32"
         if algorithms:
             told = partial(bar.update, "measuring")
-            measured = measure(found, batch or recipe.minibatch, threads, errors=True, progress=told)
+            measured = measure(found, images, threads, dtype=stored, errors=True, progress=told)
             if as_json:
                 print_json({"algorithms": [vars(one) for one in measured]})
             else:
                 show_algorithms(screen, measured)
             return
-        result = benchmark(found, batch or recipe.minibatch, threads, progress=bar.compiling)
+        limit = None if memory is None else bytes_of(memory)
+        result = benchmark(found, images, threads, dtype=stored, limit=limit, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
     else:

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Commands",
+    "accumulate_option",
     "batch_option",
     "commands",
     "complain",
     "display",
+    "dtype_option",
     "json_option",
     "lenient_option",
     "load",
+    "memory_option",
     "net_option",
     "params_option",
     "set_option",
@@ -61,6 +64,20 @@ net_option = click.argument("net", metavar="NET")
 params_option = click.option("--params", metavar="FILE", help="Parameter file.  [default: the one beside NET]")
 batch_option = click.option(
     "--batch", type=click.IntRange(1, 2**20), help="Images a step.  [default: the recipe's, 128]"
+)
+accumulate_option = click.option(
+    "--accumulate",
+    type=click.IntRange(1, 2**20),
+    metavar="N",
+    help="Compute each minibatch in N equal parts, in the memory of one.  [default: 1]",
+)
+memory_option = click.option(
+    "--memory", metavar="LIMIT", help="What a step may take, such as 500MB or 2GiB: activations are computed again."
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "bf16"]),
+    help="What activations and gradients are stored as: bf16 takes half the memory.  [default: fp32]",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads.  [default: what the machine allows]"

@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 
 from convjit.cli.shared import (
+    accumulate_option,
     batch_option,
     commands,
     complain,
     display,
+    dtype_option,
     json_option,
     lenient_option,
+    memory_option,
     params_option,
     set_option,
     threads_option,
@@ -28,7 +31,10 @@ __all__ = ["features", "predict", "test", "train"]
 @click.option("--data", metavar="PATH", help="Images: a folder or an archive.  [default: what the recipe names]")
 @click.option("--epochs", type=click.IntRange(1), help="Times that every image is seen.  [default: the recipe's]")
 @batch_option
+@accumulate_option
+@memory_option
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="What all random numbers come from.  [default: 1]")
+@dtype_option
 @threads_option
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: a new one in runs/]")
 @click.option("--resume", metavar="DIR", help="Go on with the run in this folder.")
@@ -43,7 +49,10 @@ def train(
     data: str | None,
     epochs: int | None,
     batch: int | None,
+    accumulate: int | None,
+    memory: str | None,
     seed: int | None,
+    dtype: str | None,
     threads: int | None,
     out: str | None,
     resume: str | None,
@@ -63,9 +72,9 @@ def train(
 
     with display(as_json) as (screen, bar):
         result = carry_out(
-            net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, threads=threads,
-            out=out, resume=resume, lenient=lenient, allow_code=allow_code, tune=tune,
-            watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
+            net, data, params=params, overrides=overrides, epochs=epochs, batch=batch, seed=seed, dtype=dtype,
+            accumulate=accumulate, memory=memory, threads=threads, out=out, resume=resume, lenient=lenient,
+            allow_code=allow_code, tune=tune, watcher=TrainingView(screen, bar), notes=notes_on(screen, bar),
         )  # fmt: skip
     show_result(screen, result)
     if result.interrupted:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from llvmlite import ir
 
+from convjit.codegen.bf16 import Bf16Pointer
 from convjit.codegen.target import Target
-from convjit.codegen.values import F32, F64, I8, I32, I64, POINTER, Index, Number, Pointer, Value, constant
+from convjit.codegen.values import F32, F64, I8, I16, I32, I64, POINTER, Index, Number, Pointer, Value, constant
 
 __all__ = ["Kernel"]
 
@@ -54,6 +56,15 @@ class Kernel:
     def scalars(self, buffer: str) -> Pointer:
         """The buffer as float32."""
         return Pointer(self.at, self._buffers[buffer], F32, 4)
+
+    def narrow_vectors(self, buffer: str) -> Bf16Pointer:
+        """The buffer as vectors of V bfloat16, which are float32 to the code."""
+        kind = ir.VectorType(I16, self.lanes)
+        return Bf16Pointer(self.at, self._buffers[buffer], kind, 2 * self.lanes, self.target.bf16)
+
+    def narrow_scalars(self, buffer: str) -> Bf16Pointer:
+        """The buffer as bfloat16, on the same terms."""
+        return Bf16Pointer(self.at, self._buffers[buffer], I16, 2, self.target.bf16)
 
     def doubles(self, buffer: str) -> Pointer:
         """The buffer as float64."""
@@ -119,6 +130,12 @@ class Kernel:
         first = self.at.insert_element(ir.Constant(kind, ir.Undefined), scalar.ir, ir.Constant(I32, 0))
         zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
         return Value(self.at, self.at.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros))
+
+    def spread(self, pointer: Pointer, index: Index) -> Value:
+        """A vector with the number at `index` in every lane."""
+        if isinstance(pointer, Bf16Pointer):
+            return pointer.spread(index, self.lanes)
+        return self.broadcast(pointer.load(index))
 
     def lane_numbers(self) -> Value:
         """The vector 0, 1, ..., V-1 of int32."""
@@ -308,7 +325,7 @@ class Kernel:
         caller, place, self.function = self.function, self.at.block, function
         self.at.position_at_end(function.append_basic_block("entry"))
         arguments = zip(pointers, function.args, strict=True)
-        yield [Pointer(self.at, argument, pointer.element, pointer.align) for pointer, argument in arguments]
+        yield [replace(pointer, ir=argument) for pointer, argument in arguments]
         self.at.ret_void()
         self.function = caller
         self.at.position_at_end(place)

@@ -14,7 +14,7 @@ from convjit import settings
 from convjit.codegen.caches import caches
 from convjit.errors import TargetError, near
 
-__all__ = ["TARGETS", "Target", "host_target", "initialise_llvm", "runnable_targets"]
+__all__ = ["TARGETS", "Target", "host_target", "initialise_llvm", "runnable_targets", "with_bf16"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Target:
 
     `lanes` is V, the float32 lanes of a vector; `registers` the number of vector registers; caches in bytes, the
     smallest that are usual unless they are this machine's, the third level shared by all cores. `needs` are
-    the features (LLVM's names) that a processor must have to run it.
+    the features (LLVM's names) that a processor must have to run it; `bf16` says that this one has the instructions
+    for bfloat16 besides.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target:
     first_level: int = 32 * 1024
     second_level: int = 1024 * 1024
     third_level: int = 8 * 1024 * 1024
+    bf16: bool = False
 
     @property
     def is_x86(self) -> bool:
@@ -44,6 +46,8 @@ class Target:
         return self.triple.startswith("x86_64")
 
 
+BF16 = "avx512bf16"
+"""Feature of the processors that have instructions for bfloat16."""
 _X86 = "x86_64-unknown-linux-gnu"
 _LEVELS = {1: "first_level", 2: "second_level", 3: "third_level"}
 
@@ -91,7 +95,15 @@ def runnable_targets() -> list[Target]:
     """The targets that this processor can execute, widest first, with its own caches."""
     arm = platform.machine().lower() in ("aarch64", "arm64")
     able = [t for t in TARGETS.values() if t.is_x86 != arm and set(t.needs) <= _host_features()]
+    able = [with_bf16(t) if BF16 in _host_features() else t for t in able]
     return [replace(target, **_host_caches()) for target in able]
+
+
+def with_bf16(target: Target) -> Target:
+    """The target of a processor that has the instructions for bfloat16; they belong to AVX-512."""
+    if "avx512f" not in target.needs:
+        return target
+    return replace(target, features=f"{target.features},+{BF16}", bf16=True)
 
 
 def host_target() -> Target:

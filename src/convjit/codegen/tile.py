@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Value
 
-__all__ = ["Tile", "near_equal"]
+__all__ = ["Product", "Tile", "near_equal"]
+
+Product = Callable[[Value, Value, Value], Value]
 
 
 def near_equal(total: int, most: int) -> list[tuple[int, int]]:
@@ -21,10 +23,13 @@ def near_equal(total: int, most: int) -> list[tuple[int, int]]:
 
 
 class Tile:
-    """Accumulators in registers: `rows` operands of one kind against `columns` of the other."""
+    """Accumulators in registers: `rows` operands of one kind against `columns` of the other.
 
-    def __init__(self, k: Kernel, rows: int, columns: int) -> None:
-        self.k, self.rows, self.columns = k, rows, columns
+    `product(a, b, c)` is a * b + c, of numbers unless it says otherwise.
+    """
+
+    def __init__(self, k: Kernel, rows: int, columns: int, product: Product | None = None) -> None:
+        self.rows, self.columns, self._product = rows, columns, product or k.fma
         self._places = dict(zip(self.cells, k.variables(rows * columns), strict=True))
 
     @property
@@ -46,7 +51,7 @@ class Tile:
         """accumulator[row, c] += a * columns[c]."""
         for column, b in enumerate(columns):
             place = self._places[row, column]
-            place.store(self.k.fma(a, b, place.load()))
+            place.store(self._product(a, b, place.load()))
 
     def each(self, use: Callable[[int, int, Value], None]) -> None:
         """Hand every accumulator's value to `use(row, column, value)`."""

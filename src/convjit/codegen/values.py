@@ -6,15 +6,15 @@ one element per lane. A Python number beside a value becomes a constant of that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Self, TypeAlias
 
 from llvmlite import ir
 
-__all__ = ["F32", "F64", "I1", "I8", "I32", "I64", "POINTER", "Index", "Number", "Pointer", "Value", "constant"]
+__all__ = ["F32", "F64", "I1", "I8", "I16", "I32", "I64", "POINTER", "Index", "Number", "Pointer", "Value", "constant"]
 
 F32, F64 = ir.FloatType(), ir.DoubleType()
-I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 POINTER = ir.PointerType()
 
 Number: TypeAlias = "Value | int | float"
@@ -148,11 +148,11 @@ class Pointer:
         where = index.ir if isinstance(index, Value) else ir.Constant(I64, index)
         return self.at.gep(self.ir, [where], inbounds=True, source_etype=self.element)
 
-    def __add__(self, index: Index) -> Pointer:
+    def __add__(self, index: Index) -> Self:
         """The pointer `index` elements further on."""
         if isinstance(index, int) and index == 0:
             return self
-        return Pointer(self.at, self._place(index), self.element, self.align)
+        return replace(self, ir=self._place(index))
 
     def load(self, index: Index = 0) -> Value:
         """The element at `index`."""

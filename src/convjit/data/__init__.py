@@ -8,6 +8,7 @@ from convjit.data.dataset import Dataset, Images, from_arrays
 from convjit.data.download import cifar10, fetch
 from convjit.data.encoded import Encoded, FileImages
 from convjit.data.feeder import Feeder, batches_in_order, views
+from convjit.data.kept import Kept
 from convjit.data.preprocessing import Preprocessing
 from convjit.data.ranges import Range, join_place, open_place, split_place
 from convjit.data.sample import sample
@@ -22,6 +23,7 @@ __all__ = [
     "Feeder",
     "FileImages",
     "Images",
+    "Kept",
     "Preprocessing",
     "Progress",
     "Range",

@@ -38,6 +38,9 @@ class Archive(Protocol):
     def keep(self, offset: int, size: int) -> int:
         """Told of every file during the walk; the place from which `read` will take it."""
 
+    def again(self) -> Window:
+        """Begin another walk, over the files in their order by their places; OSError if the archive has changed."""
+
     def close(self) -> None: ...
 
     def read(self, place: int, size: int) -> bytes:
@@ -92,11 +95,21 @@ class _PlainTar:
     def keep(self, offset: int, size: int) -> int:
         return offset
 
+    def again(self) -> Window:
+        return FileWindow(self._opened().number)
+
     def close(self) -> None:
         # Threads that read at this moment hold the file until they are done.
         self._open = None
 
     def read(self, place: int, size: int) -> bytes:
+        opened = self._opened()
+        data = os.pread(opened.number, size, place)
+        if len(data) < size:
+            raise OSError(0, "the archive has become shorter")
+        return data
+
+    def _opened(self) -> _Descriptor:
         opened = self._open
         if opened is None:
             opened = _Descriptor(self.path)
@@ -104,10 +117,7 @@ class _PlainTar:
                 raise OSError(0, "the archive has changed since it was opened")
             self._open = opened
             _OPEN.add(self)
-        data = os.pread(opened.number, size, place)
-        if len(data) < size:
-            raise OSError(0, "the archive has become shorter")
-        return data
+        return opened
 
 
 class _OpenTars:
@@ -172,8 +182,14 @@ class _HeldTar:
         if self._raw is not None:
             self._raw.close()
 
+    def again(self) -> Window:
+        return self
+
+    def at(self, offset: int, size: int) -> bytes:
+        return bytes(memoryview(self._held)[offset : offset + size])
+
     def read(self, place: int, size: int) -> bytes:
-        return bytes(memoryview(self._held)[place : place + size])
+        return self.at(place, size)
 
 
 class _StreamWindow:

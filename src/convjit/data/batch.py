@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,11 @@ class Batch:
     cuts: NDArray[np.int32] | None = None  # [B,4]
     targets: NDArray[np.uint8] | None = None  # [B,K]
     broken: tuple[str, ...] = ()
+
+    def part(self, first: int, end: int) -> Batch:
+        """The images from `first` to before `end` as a minibatch; nothing is copied."""
+        arrays: dict[str, Any] = {n: a[first:end] for n, a in vars(self).items() if isinstance(a, np.ndarray)}
+        return replace(self, count=min(max(self.count - first, 0), end - first), **arrays)
 
 
 @dataclass(frozen=True, eq=False)

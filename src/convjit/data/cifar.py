@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.dataset import Dataset, Images, build, check_bytes
+from convjit.data.dataset import Dataset, Images, build, check_bytes, numbered_classes
 from convjit.data.source import Entry, Progress, Source
 from convjit.data.stream import shown
 from convjit.data.unpickle import unpickle
@@ -100,7 +100,7 @@ def _assemble(source: Source, parts: dict[str, _Part], classes: tuple[str, ...])
     check_bytes(source.where, sum(part[0].nbytes for part in parts.values()))
     train_images, test_images = _images([parts[name] for name in training]), _images([parts[test]])
     if not classes:
-        classes = tuple(str(label) for label in range(int(train_images.labels.max()) + 1))
+        classes = numbered_classes(int(train_images.labels.max()), source.where)
     return build(source.name, train_images, test_images, classes)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.encoded import Encoded, HeldImages
+from convjit.data.encoded import ChosenImages, Encoded, HeldImages
 from convjit.errors import DataError
 
 __all__ = [
@@ -26,13 +26,18 @@ __all__ = [
     "check_labels",
     "from_arrays",
     "in_memory",
+    "numbered_classes",
     "parts_of",
+    "some_of",
 ]
 
 # A set is decoded as a whole and read at random, so it has to fit in memory.
 MAX_BYTES = 2 << 30
+# A label is a number that anybody may have written, and every class up to it gets a name.
+_MOST_NUMBERED = 1_000_000
 
-Pixels = NDArray[np.uint8] | NDArray[np.float32]
+Pixels: TypeAlias = NDArray[Any]
+"""uint8, or float32 for features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +135,16 @@ def check_labels(top: int, classes: tuple[str, ...]) -> None:
         raise DataError(f"the highest label is {top}; {len(classes)} classes allow 0 to {len(classes) - 1}")
 
 
+def numbered_classes(top: int, where: str) -> tuple[str, ...]:
+    """Names for the classes of a set that has none, "0" up to the highest label `top`; DataError for too many."""
+    if top >= _MOST_NUMBERED:
+        raise DataError(
+            f"{where}: a label is {top:,}, and classes have no names; allowed are labels below {_MOST_NUMBERED:,}: "
+            "number the classes from 0 on"
+        )
+    return tuple(map(str, range(top + 1)))
+
+
 def in_memory(images: Images | Encoded, what: str = "this") -> Images:
     """The images, if they are decoded; DataError that says what cannot be done with others."""
     if not isinstance(images, Images):
@@ -139,7 +154,12 @@ def in_memory(images: Images | Encoded, what: str = "this") -> Images:
 
 def parts_of(images: Images | Encoded) -> tuple[int, ...]:
     """The numbers of images in the data batches that they came in; () if they came in one."""
-    return images.parts if isinstance(images, Images | HeldImages) else ()
+    return images.parts if isinstance(images, Images | HeldImages | ChosenImages) else ()
+
+
+def some_of(images: Images | Encoded, start: int, end: int) -> Images | Encoded:
+    """Those from `start` up to `end`, as one data batch."""
+    return images.some(start, end) if isinstance(images, Images) else ChosenImages.of(images, np.arange(start, end))
 
 
 def build(name: str, train: Images, test: Images, classes: tuple[str, ...], skipped: tuple[str, ...] = ()) -> Dataset:
@@ -172,7 +192,7 @@ def from_arrays(
     train = _images("training", train_images, train_labels)
     test = _images("test", test_images, test_labels)
     if classes is None:
-        classes = [str(label) for label in range(int(max(train.labels.max(), test.labels.max())) + 1)]
+        classes = numbered_classes(int(max(train.labels.max(), test.labels.max())), name)
     return build(name, train, test, tuple(classes))
 
 

@@ -38,6 +38,21 @@ _GREY = {"1", "L", "LA", "La"}
 _DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr"}
 
+# What people have besides; of what begins with "ftyp", the four letters that follow.
+_OTHERS = {
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"hei": "HEIC, as phones write it",
+    b"hev": "HEIC, as phones write it",
+    b"mif1": "HEIC, as phones write it",
+    b"avi": "AVIF",
+    b"mp4": "a video",
+    b"qt": "a video",
+    b"isom": "a video",
+    b"%PDF": "PDF",
+}
+
 _SCAN = b"\xff\xda"
 
 # How a camera's note on orientation is undone.
@@ -133,11 +148,20 @@ def _decode(data: bytes, size: tuple[int, int] | None, least: Least | None) -> P
     except (BrokenImageError, WrongSizeError):
         raise
     except UnidentifiedImageError:
-        raise BrokenImageError(f"is none of {', '.join(FORMATS)}") from None
+        raise BrokenImageError(f"is none of {', '.join(FORMATS)}{_said(data)}") from None
     except Exception as error:
         # Damaged files make Pillow raise almost any kind of exception.
         raise BrokenImageError(shown(error) or type(error).__name__) from None
     return Picture(plain, height, width)
+
+
+def _said(data: bytes) -> str:
+    """What a file is that is no image of ours, as far as its start tells."""
+    if not data:
+        return ", but empty"
+    brand = data[8:12] if data[4:8] == b"ftyp" else data[:4]
+    kind = next((name for start, name in _OTHERS.items() if brand.startswith(start)), "")
+    return f", but {kind}: save it as one of these" if kind else ""
 
 
 def _turn(image: Image.Image) -> int:

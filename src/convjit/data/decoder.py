@@ -24,7 +24,8 @@ from convjit import settings
 from convjit.data.augment import Augmentation, Draws, draw
 from convjit.data.batch import Batch, Choice, augmented, drawn_labels
 from convjit.data.decode import BrokenImageError, Picture, decode_picture, quiet
-from convjit.data.encoded import Encoded, HeldImages
+from convjit.data.encoded import Encoded
+from convjit.data.kept import Kept
 from convjit.data.preprocessing import Preprocessing, Window, cover
 from convjit.errors import DataError, UsageError
 
@@ -55,7 +56,7 @@ def decoders() -> int:
 
 
 def image_memory() -> int:
-    """Bytes of decoded images that are kept for the next epoch: CONVJIT_IMAGE_MEMORY, in megabytes."""
+    """Bytes of decoded images that are kept for the next time: CONVJIT_IMAGE_MEMORY, in megabytes."""
     return _whole("CONVJIT_IMAGE_MEMORY", settings.image_memory(), _MEGABYTES, 0, 10**9) * 10**6
 
 
@@ -79,8 +80,8 @@ class _Decoded:
 class Decoder:
     """Decodes the images of a set for one use of them: training if there is an augmentation, else testing.
 
-    Decoding ends when `stop` is set. Decoded images are kept for the next epoch, within the memory that the settings
-    allow, if `keep` says so. Close it, so that its threads end.
+    Decoding ends when `stop` is set. What is decoded is kept in `kept`, if that is given: for training as it was
+    decoded, for tests as the net is given it. Close it, so that its threads end.
     """
 
     def __init__(
@@ -90,16 +91,17 @@ class Decoder:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         stop: threading.Event | None = None,
-        keep: bool = True,
+        kept: Kept | None = None,
     ) -> None:
         if why := preprocessing.check():
             raise DataError(f"the net wants images of {why}")
         self.images, self.preprocessing, self._seed = images, preprocessing, seed
         self._augmentation = augmentation
-        self._least = preprocessing.least(augmentation.detail if augmentation else 1.0)
-        self._kept: dict[int, Picture] = {}
-        self._room = image_memory() if keep else 0
-        self._lock = threading.Lock()
+        detail = augmentation.detail if augmentation else 1.0
+        self._least = preprocessing.least(detail)
+        self._kept = kept or Kept(0)
+        self._pictures: dict[int, Picture] = self._kept.shelf(images, (preprocessing, detail))
+        self._windows: dict[int, Pixels] = self._kept.shelf(images, preprocessing)
         # Two reasons to end: the caller has no more use for batches, and the owner says so.
         self._closed, self._stop = threading.Event(), stop or threading.Event()
         self._broken: dict[int, str] = {}
@@ -139,39 +141,41 @@ class Decoder:
             if self._closed.is_set() or self._stop.is_set() or len(broken) == MANY_IN_A_ROW:
                 break
             try:
-                picture = self._picture(one)
-                return _Decoded(one, self._place(picture, out, draws, row), tuple(broken))
+                return _Decoded(one, self._fill(one, out, draws, row), tuple(broken))
             except BrokenImageError as error:
                 broken.append((one, str(error)))
         return _Decoded(-1, (0, 0, 0, 0), tuple(broken))
 
+    def _fill(self, index: int, out: Pixels, draws: Draws | None, row: int) -> _Region:
+        """Fill `out` with an image; the region of it that the crop is to show."""
+        if draws is not None:
+            if (picture := self._pictures.get(index)) is None:
+                picture = self._picture(index)
+                self._kept.add(self._pictures, index, picture, picture.bytes)
+            return self._place(picture, out, draws.row(row))
+        if (window := self._windows.get(index)) is not None:
+            np.copyto(out, window)
+        else:
+            self.preprocessing.centre(self._picture(index), out)
+            if self._kept.fits(out.nbytes):
+                self._kept.add(self._windows, index, out.copy(), out.nbytes)
+        return 0, 0, *self.preprocessing.size
+
     def _picture(self, index: int) -> Picture:
-        if index in self._kept:
-            return self._kept[index]
         if index in self._broken:
             raise BrokenImageError(self._broken[index])
         try:
             data = self.images.read(index)
         except OSError as error:
             raise BrokenImageError(f"cannot be read: {error.strerror or error}") from None
-        picture = decode_picture(data, self._least)
-        with self._lock:
-            if picture.bytes <= self._room and index not in self._kept:
-                self._kept[index] = picture
-                self._room -= picture.bytes
-        return picture
+        return decode_picture(data, self._least)
 
-    def _place(self, picture: Picture, out: Pixels, draws: Draws | None, row: int) -> _Region:
-        """Fill `out`; the region of it that the crop is to show."""
+    def _place(self, picture: Picture, out: Pixels, drawn: Draws) -> _Region:
+        """Fill `out` with the part of an image that was drawn, and what else is looked at."""
         (height, width), seen = self.preprocessing.size, self.preprocessing.seen
         rows, columns = cover(picture.height, picture.width, (height, width))
-        if draws is None:
-            top, left = (rows - height) // 2, (columns - width) // 2
-            self.preprocessing.take(picture, Window(rows, columns, top, left, height, width), out)
-            return 0, 0, height, width
-        assert self._augmentation is not None
-        region = draws.row(row).regions((rows, columns), seen)[0].tolist()
-        if not self._augmentation.warps:
+        region = drawn.regions((rows, columns), seen)[0].tolist()
+        if not drawn.augmentation.warps:
             # Nothing beyond the crop is looked at.
             self.preprocessing.take(picture, Window(rows, columns, region[0], region[1], *seen), out)
             return 0, 0, *seen
@@ -195,7 +199,7 @@ class Decoder:
         index = np.array([one.index for one in decoded], np.int64)
         labels = self.images.labels[index]
         targets = None if self.images.targets is None else self.images.targets[index]
-        if draws is not None and targets is not None and isinstance(self.images, HeldImages):
+        if draws is not None and targets is not None:
             labels = drawn_labels(targets, self._seed, choice.epoch, index)
         labels[count:] = -1
         crops = np.zeros((len(pixels), 3), np.int32)

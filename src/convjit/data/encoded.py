@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from convjit.data.decode import MAX_FILE
 from convjit.data.stream import shown
 
-__all__ = ["Encoded", "FileImages", "HeldImages"]
+__all__ = ["ChosenImages", "Encoded", "FileImages", "HeldImages", "JoinedImages"]
 
 
 class Encoded(Protocol):
     """N images as the contents of their files. Each may have its own size; `convjit.data.canvas` brings them to one.
 
     `labels` are int32 [N], -1 where an image has none; `targets` uint8 [N,K], 1 for each of its classes, where images
-    may have several.
+    may have several: the label is then the first, and in training one of them is drawn.
     """
 
     @property
@@ -62,10 +62,7 @@ class FileImages:
 
 @dataclass(frozen=True, eq=False)
 class HeldImages:
-    """Image files whose contents are in memory, in data batches of `parts` images; `where` they came from.
-
-    In training one of the labels of an image is drawn, if there are targets.
-    """
+    """Image files whose contents are in memory, in data batches of `parts` images; `where` they came from."""
 
     files: Sequence[bytes]
     labels: NDArray[np.int32]
@@ -86,3 +83,57 @@ class HeldImages:
 
     def name(self, index: int) -> str:
         return f"{self.where}: image {index}"
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedImages:
+    """Those of one set and then those of another."""
+
+    first: Encoded
+    second: Encoded
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        return np.concatenate([self.first.labels, self.second.labels])
+
+    @property
+    def targets(self) -> NDArray[np.uint8] | None:
+        first, second = self.first.targets, self.second.targets
+        return None if first is None or second is None else np.concatenate([first, second])
+
+    def read(self, index: int) -> bytes:
+        first = len(self.first)
+        return self.first.read(index) if index < first else self.second.read(index - first)
+
+    def name(self, index: int) -> str:
+        first = len(self.first)
+        return self.first.name(index) if index < first else self.second.name(index - first)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenImages:
+    """Some images of a set by their numbers int64 [N], in data batches of `parts`, with labels of their own."""
+
+    images: Encoded
+    numbers: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    targets: NDArray[np.uint8] | None = None
+    parts: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, images: Encoded, numbers: NDArray[np.int64], parts: tuple[int, ...] = ()) -> Self:
+        """These images with the labels that they have."""
+        targets = None if images.targets is None else images.targets[numbers]
+        return cls(images, numbers, images.labels[numbers], targets, parts)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def read(self, index: int) -> bytes:
+        return self.images.read(int(self.numbers[index]))
+
+    def name(self, index: int) -> str:
+        return self.images.name(int(self.numbers[index]))

@@ -47,10 +47,11 @@ def is_features(path: Path) -> bool:
 
 def load_features(path: Path, validation: float | None) -> Dataset:
     """The set at `path`; where it has none to test on, the share `validation` of every class, with None all."""
+    tests: list[Path] = []
     if path.is_file():
-        folder, files, tests = path.parent, [path], []
+        folder, files = path.parent, [path]
     elif files := _files(path):
-        folder, tests = path, []
+        folder = path
     else:
         folder, files = path / _TRAIN, _files(path / _TRAIN)
         tests = next((found for name in _TESTS if (found := _files(path / name))), [])
@@ -115,8 +116,8 @@ def _images(files: list[Path], shape: tuple[int, ...]) -> tuple[Images, list[str
     if not kept:
         raise DataError(f"{shown(files[0])}: holds no features; {_WRITTEN}")
     parts = tuple(len(labels) for _, labels in kept)
-    joined = (np.concatenate(arrays) for arrays in zip(*kept, strict=True))
-    return Images(*joined, parts=parts if len(parts) > 1 else ()), skipped
+    pixels, labels = (np.concatenate(arrays) for arrays in zip(*kept, strict=True))
+    return Images(pixels, labels, parts if len(parts) > 1 else ()), skipped
 
 
 def _checked(
@@ -193,4 +194,5 @@ def _divided(images: Images, share: float | None, where: str) -> tuple[Images, I
     chosen = split(np.array(digests, np.uint64), images.labels, share)
     if not chosen.any():
         raise DataError(f"{where}: {len(images)} rows are too few to set some apart to test on; give a folder test")
-    return tuple(Images(images.pixels[some], images.labels[some]) for some in (~chosen, chosen))  # type: ignore[return-value]
+    train, test = (Images(images.pixels[some], images.labels[some]) for some in (~chosen, chosen))
+    return train, test

@@ -18,8 +18,9 @@ import numpy as np
 from convjit.data.augment import Augmentation, draw
 from convjit.data.batch import Batch, Choice, augmented, chosen, drawn_labels, in_order, minibatches
 from convjit.data.dataset import Images, parts_of
-from convjit.data.decoder import Decoder
+from convjit.data.decoder import Decoder, image_memory
 from convjit.data.encoded import Encoded
+from convjit.data.kept import Kept
 from convjit.data.preprocessing import Preprocessing
 from convjit.errors import DataError, UsageError
 
@@ -35,7 +36,8 @@ class Feeder:
     `augmentation` says what is drawn for each image; `shuffle` draws a new order for every epoch; without it batches
     hold consecutive images of one data batch. The last batch of an epoch or part may be short. Encoded
     images need a `preprocessing`. What goes wrong in the thread is raised by `next`. Close it, or use it in a `with`
-    statement. Raises DataError for a crop larger than the images or an empty batch.
+    statement. Decoded images are kept in `kept`, by default as many as the settings allow. Raises DataError for a crop
+    larger than the images or an empty batch.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Feeder:
         shuffle: bool,
         augmentation: Augmentation = _WHOLE,
         preprocessing: Preprocessing | None = None,
+        kept: Kept | None = None,
     ) -> None:
         _check(images, batch, augmentation.crop)
         parts = parts_of(images) if not shuffle else ()
@@ -57,7 +60,8 @@ class Feeder:
         self._stop = threading.Event()
         self._done = False
         choices = in_order(len(images), batch, parts, seed=seed, start=start_step, stop=stop_step, shuffle=shuffle)
-        batches = _prepared(images, choices, preprocessing, augmentation, seed, self._stop)
+        kept = kept or Kept(image_memory())
+        batches = _prepared(images, choices, preprocessing, kept, augmentation, seed, self._stop)
         self._thread = threading.Thread(
             target=_run, args=(batches, self._queue, self._stop), name="convjit-feeder", daemon=True
         )
@@ -93,12 +97,12 @@ class Feeder:
 
 
 def batches_in_order(
-    images: Images | Encoded, batch: int, preprocessing: Preprocessing | None = None
+    images: Images | Encoded, batch: int, preprocessing: Preprocessing | None = None, kept: Kept | None = None
 ) -> Generator[Batch, None, None]:
-    """All images once, in order, as a whole: the middle of those that are encoded."""
+    """All images once, in order, as a whole: the middle of those that are encoded, which may be in `kept`."""
     order = np.arange(len(images))
     choices = (chosen(order[s:e], batch, step, 0) for step, (s, e) in enumerate(minibatches(len(images), batch)))
-    return _prepared(images, choices, preprocessing)
+    return _prepared(images, choices, preprocessing, kept)
 
 
 def views(count: int, image: tuple[int, int], crop: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
@@ -143,6 +147,7 @@ def _prepared(
     images: Images | Encoded,
     choices: Iterator[Choice],
     preprocessing: Preprocessing | None,
+    kept: Kept | None,
     augmentation: Augmentation | None = None,
     seed: int = 0,
     stop: threading.Event | None = None,
@@ -154,7 +159,7 @@ def _prepared(
         return
     _size(images, preprocessing)
     assert preprocessing is not None
-    decoder = Decoder(images, preprocessing, augmentation, seed, stop, keep=augmentation is not None)
+    decoder = Decoder(images, preprocessing, augmentation, seed, stop, kept)
     try:
         yield from decoder.batches(choices)
     finally:

@@ -5,12 +5,9 @@ N files. Names lie one behind the other in one piece of bytes; folders, of which
 
 from __future__ import annotations
 
-import bisect
-import operator
-import os
-import stat
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,25 +15,32 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.archives import Archive, Room, open_archive
-from convjit.data.source import Progress
-from convjit.data.stream import shown
-from convjit.data.tar_headers import hidden, members
-from convjit.errors import DataError
+__all__ = ["Collector", "Files", "Index", "Reader"]
 
-__all__ = ["Collector", "Files", "FolderFiles", "Index", "archive_folders", "index_archives", "index_folder"]
-
-# The top, split, class, and the file.
-_MAX_DEPTH = 4
-
-_name = operator.attrgetter("name")
+# Files that are held in lists.
+_AT_ONCE = 1 << 16
 
 
 class Files(Protocol):
-    """What reads files by their number."""
+    """What reads files by their number; `place` is where they lie, the same whenever the same set is opened."""
+
+    @property
+    def place(self) -> str: ...
 
     def read(self, index: Index, number: int, start: int, size: int) -> bytes:
         """Up to `size` bytes from `start` on, from any thread; OSError if they cannot be read."""
+
+    def reader(self, index: Index) -> Reader:
+        """What reads many files in the order of their numbers, in one thread."""
+
+
+class Reader(Protocol):
+    """Reads files one after the other, in a shorter time than `Files`."""
+
+    def read(self, number: int, start: int, size: int) -> bytes:
+        """As `Files.read` does."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,8 @@ class Index:
 
     `where` is the path for messages. File i lies in `folders[parents[i]]`, which is "" at the top; `stamps` are times
     of change in ns, or offsets in an archive; archive a has the files up to `archive_ends[a]`. `sorted` says that the
-    names of every folder come in order, each once.
+    names of every folder come in order, each once. `devices` and `inodes` are what the system knows files by, else -1;
+    `originals[i]` is the first file that is the same one as file i, by a link, None where there are none.
     """
 
     where: str
@@ -57,6 +62,9 @@ class Index:
     stamps: NDArray[np.int64]
     sorted: bool
     files: Files
+    devices: NDArray[np.int64]
+    inodes: NDArray[np.int64]
+    originals: NDArray[np.int64] | None
     archives: tuple[Path, ...] = ()
     archive_ends: tuple[int, ...] = ()
 
@@ -67,12 +75,12 @@ class Index:
         """A file's name without its folder."""
         return self.names[self.ends[number - 1] if number else 0 : self.ends[number]]
 
-    def bases(self) -> Iterator[bytes]:
-        """The names of all files in order."""
-        start = 0
-        for end in self.ends.tolist():
-            yield self.names[start:end]
-            start = end
+    def bases(self, first: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The names of the files from one number up to another, in order."""
+        start = int(self.ends[first - 1]) if first else 0
+        for stop in self.ends[first:end].tolist():
+            yield self.names[start:stop]
+            start = stop
 
     def name(self, number: int) -> str:
         """A file's path in its source."""
@@ -84,6 +92,15 @@ class Index:
         left = int(self.sizes[number]) - start
         return self.files.read(self, number, start, left if size is None else min(size, left))
 
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """For reading many files, in the order of their numbers."""
+        reader = self.files.reader(self)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
 
 class Collector:
     """Takes files one by one, and makes an index of them."""
@@ -91,13 +108,17 @@ class Collector:
     def __init__(self) -> None:
         self._folders: dict[str, int] = {}
         self._last: list[bytes] = []
-        self._parents, self._ends = array("i"), array("q")
-        self._sizes, self._stamps = array("q"), array("q")
-        self._names = bytearray()
         self._sorted = True
+        self._names = bytearray()
+        self._lengths = array("q")
+        self._parents, self._sizes, self._stamps = array("i"), array("q"), array("q")
+        self._devices, self._inodes = array("q"), array("q")
+        # Lists take what comes in a third of an array's time; they are emptied before they take much memory.
+        self._bases: list[bytes] = []
+        self._numbers: tuple[list[int], ...] = tuple([] for _ in range(5))
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._lengths) + len(self._bases)
 
     def folder(self, path: str) -> int:
         """The number of a folder, which may be new; those above it are numbered too."""
@@ -109,19 +130,33 @@ class Collector:
             self._last.append(b"")
         return number
 
-    def add(self, folder: str, base: bytes, size: int, stamp: int) -> None:
-        """A file; its number is how many came before it."""
+    def add(self, folder: str, base: bytes, size: int, stamp: int, device: int = -1, inode: int = -1) -> None:
+        """A file; its number is how many came before it. Files of one device and inode are one file."""
         parent = self._folders.get(folder)
         if parent is None:
             parent = self.folder(folder)
-        if base <= self._last[parent]:
-            self._sorted = False
-        self._last[parent] = base
-        self._names += base
-        self._ends.append(len(self._names))
-        self._parents.append(parent)
-        self._sizes.append(size)
-        self._stamps.append(stamp)
+        if self._sorted:
+            self._sorted = base > self._last[parent]
+            self._last[parent] = base
+        parents, sizes, stamps, devices, inodes = self._numbers
+        self._bases.append(base)
+        parents.append(parent)
+        sizes.append(size)
+        stamps.append(stamp)
+        devices.append(device)
+        inodes.append(inode)
+        if len(parents) == _AT_ONCE:
+            self._pour()
+
+    def _pour(self) -> None:
+        """From the lists to the arrays."""
+        self._names += b"".join(self._bases)
+        self._lengths.extend(map(len, self._bases))
+        self._bases.clear()
+        arrays = self._parents, self._sizes, self._stamps, self._devices, self._inodes
+        for numbers, found in zip(arrays, self._numbers, strict=True):
+            numbers.extend(found)
+            found.clear()
 
     def finish(
         self,
@@ -131,139 +166,34 @@ class Collector:
         archive_ends: tuple[int, ...] = (),
     ) -> Index:
         """The index, whose files are read by `files`."""
+        self._pour()
+        devices, inodes = np.array(self._devices, np.int64), np.array(self._inodes, np.int64)
         return Index(
             where,
             tuple(self._folders),
             np.array(self._parents, np.int32),
             bytes(self._names),
-            np.array(self._ends, np.int64),
+            np.cumsum(np.array(self._lengths, np.int64)),
             np.array(self._sizes, np.int64),
             np.array(self._stamps, np.int64),
             self._sorted,
             files,
+            devices,
+            inodes,
+            _originals(devices, inodes),
             archives,
             archive_ends,
         )
 
 
-class FolderFiles:
-    """Files below a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = os.fspath(root)
-
-    def read(self, index: Index, number: int, start: int, size: int) -> bytes:
-        # A third of the time of Path.open, which shows when a million files are hashed.
-        descriptor = os.open(f"{self._root}/{index.name(number)}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.pread(descriptor, size, start)
-        finally:
-            os.close(descriptor)
-        if len(data) < size:
-            raise OSError(0, "it has become shorter since it was listed")
-        return data
-
-
-class _ArchiveFiles:
-    """Files of archives one behind the other: archive i has those up to the number `ends[i]`."""
-
-    def __init__(self, archives: list[Archive]) -> None:
-        self._archives = archives
-
-    def read(self, index: Index, number: int, start: int, size: int) -> bytes:
-        archive = self._archives[bisect.bisect_right(index.archive_ends, number)]
-        return archive.read(int(index.stamps[number]) + start, size)
-
-
-def index_folder(root: Path, progress: Progress | None = None) -> Index:
-    """The files below a folder, a few levels deep, in sorted order; links are followed, but in no circle."""
-    collector = Collector()
-    collector.folder("")
-    _walk(root, "", (), collector, progress)
-    return collector.finish(shown(root), FolderFiles(root))
-
-
-def _walk(
-    path: Path, above: str, ancestors: tuple[tuple[int, int], ...], collector: Collector, progress: Progress | None
-) -> None:
-    folders: list[str] = []
-    try:
-        status = path.stat()
-        if (status.st_dev, status.st_ino) in ancestors:
-            return
-        with os.scandir(path) as listing:
-            for child in sorted(listing, key=_name):
-                name = child.name
-                if hidden(name):
-                    continue
-                try:
-                    found = child.stat()
-                except OSError:
-                    # A link to nowhere or in a circle: reading it will say so, and it counts as a broken file.
-                    collector.add(above, os.fsencode(name), 0, 0)
-                    continue
-                if stat.S_ISREG(found.st_mode):
-                    collector.add(above, os.fsencode(name), found.st_size, found.st_mtime_ns)
-                elif stat.S_ISDIR(found.st_mode):
-                    folders.append(name)
-    except OSError as error:
-        raise DataError(f"{shown(path)}: the folder cannot be read: {error.strerror}") from None
-    if progress:
-        progress(len(collector), len(collector))
-    for name in folders:
-        inner = f"{above}/{name}" if above else name
-        collector.folder(inner)
-        if inner.count("/") < _MAX_DEPTH - 1:
-            _walk(path / name, inner, (*ancestors, (status.st_dev, status.st_ino)), collector, progress)
-
-
-def index_archives(
-    paths: Sequence[Path], where: str, progress: Progress | None = None, *, nested: bool = False
-) -> Index:
-    """The files of some archives, one behind the other; of several, each one's name becomes a folder's.
-
-    `nested` takes a plain archive in a plain archive for a folder. `progress` counts bytes.
-    """
-    collector, archives, ends, room = Collector(), list[Archive](), list[int](), Room()
-    collector.folder("")
-    try:
-        sizes = [path.stat().st_size for path in paths]
-        for done, (path, prefix) in enumerate(zip(paths, archive_folders(paths), strict=True)):
-            archive = open_archive(path, sum(sizes), room)
-            try:
-                _take(archive, prefix, (0, sizes[done]), collector, nested)
-            finally:
-                archive.close()
-            archives.append(archive)
-            ends.append(len(collector))
-            if progress:
-                progress(sum(sizes[: done + 1]), sum(sizes))
-    except OSError as error:
-        raise DataError(f"{where}: cannot be read: {error.strerror or error}") from None
-    return collector.finish(where, _ArchiveFiles(archives), tuple(paths), tuple(ends))
-
-
-def archive_folders(paths: Sequence[Path]) -> list[str]:
-    """What the folders of some archives are called in an index: "" for one alone."""
-    if len(paths) == 1:
-        return [""]
-    unique = len({path.name for path in paths}) == len(paths)
-    return [path.name if unique else f"{path.parent.name}/{path.name}" for path in paths]
-
-
-def _take(archive: Archive, prefix: str, span: tuple[int, int], collector: Collector, nested: bool) -> None:
-    """Every file of an archive, or of the part of it between two places."""
-    start, end = span[0], span[1] if archive.plain else None
-    nested = nested and archive.plain
-    add, keep = collector.add, archive.keep
-    for folder, base, offset, length in members(archive.window(), shown(archive.path), start, end):
-        path = (f"{prefix}/{folder}" if folder else prefix) if prefix else folder
-        if nested and base.endswith(b".tar"):
-            inner = base.removesuffix(b".tar").decode("utf-8", "surrogateescape")
-            place = f"{path}/{inner}" if path else inner
-            collector.folder(place)
-            _take(archive, place, (offset, offset + length), collector, False)
-        elif base:
-            add(path, base, length, keep(offset, length))
-        else:
-            collector.folder(path)
+def _originals(devices: NDArray[np.int64], inodes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """For each file the first that is the same one; None if all are different, as far as is known."""
+    order = np.lexsort((devices, inodes))
+    new = np.diff(devices[order], prepend=-2) != 0
+    new |= np.diff(inodes[order], prepend=-2) != 0
+    new |= inodes[order] < 0
+    if new.all():
+        return None
+    found = np.empty(len(order), np.int64)
+    found[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    return found

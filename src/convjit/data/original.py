@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.dataset import Dataset, Images, build, check_bytes, check_labels
+from convjit.data.dataset import Dataset, Images, build, check_bytes, check_labels, numbered_classes
 from convjit.data.decode import BrokenImageError, WrongSizeError, decode
 from convjit.data.encoded import Encoded, HeldImages
 from convjit.data.original_pickle import plain, unpickle_original
@@ -84,7 +84,7 @@ class OriginalSet:
         highest = max((label for labels in every for label in labels), default=-1)
         if highest < 0:
             raise DataError(f"{self.where}: no image of these batches has a label")
-        classes = self.meta.classes or tuple(str(label) for label in range(highest + 1))
+        classes = self.meta.classes or numbered_classes(highest, self.where)
         check_labels(highest, classes)
         columns = 0 if all(len(labels) == 1 for labels in every) else len(classes)
         chosen = [self._joined(some, columns) for some in wanted]

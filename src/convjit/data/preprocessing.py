@@ -115,11 +115,11 @@ class Preprocessing:
         """An image file decoded, with the pixels that `centre` needs. BrokenImageError if it is none."""
         return decode_picture(data, self.least())
 
-    def centre(self, picture: Picture) -> Pixels:
-        """The middle window, uint8 [C,H,W]."""
+    def centre(self, picture: Picture, out: Pixels | None = None) -> Pixels:
+        """The middle window, uint8 [C,H,W], in `out` if that is given."""
         height, width = self.size
         rows, columns = cover(picture.height, picture.width, self.size)
-        out = np.empty(self.image, np.uint8)
+        out = np.empty(self.image, np.uint8) if out is None else out
         self.take(picture, Window(rows, columns, (rows - height) // 2, (columns - width) // 2, height, width), out)
         return out
 

@@ -9,17 +9,21 @@ PATH#validation=0.2 sets apart a fifth of a set that has no images to test on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convjit import random
-from convjit.data.dataset import Dataset, Images, build, in_memory
+from convjit.data.dataset import Dataset, Images, build
+from convjit.data.encoded import ChosenImages, JoinedImages
 from convjit.data.features import is_features
 from convjit.data.original import is_original, read_original
 from convjit.data.source import Progress
@@ -33,6 +37,8 @@ __all__ = ["Range", "join_place", "open_place", "open_ranges", "split_place"]
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _PLACE = re.compile(r"(.*)#train=([\d-]+),test=([\d-]+)", re.DOTALL)
 _CUT = 10_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,19 +117,46 @@ def open_ranges(path: str, train: Range, test: Range, *, progress: Progress | No
 
 def cut(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
     """A set by ranges of its batches."""
-    train_images, test_images = (_mixed(in_memory(one, "a range of batches")) for one in (dataset.train, dataset.test))
+    if not isinstance(dataset.train, Images) or not isinstance(dataset.test, Images):
+        return _cut_encoded(dataset, train, test, where)
+    train_images, test_images = _mixed(dataset.train), _mixed(dataset.test)
     tests = () if dataset.test is dataset.train else _pieces(test_images)
     batches = dict(enumerate((*_pieces(train_images), *tests), 1))
     chosen = [_join(batches, numbers.numbers(), where) for numbers in (train, test)]
     return build(dataset.name, chosen[0], chosen[1], dataset.classes, dataset.skipped)
 
 
+def _cut_encoded(dataset: Dataset, train: Range, test: Range, where: str) -> Dataset:
+    """The same of encoded images, of which numbers are moved and nothing else."""
+    assert not isinstance(dataset.train, Images) and not isinstance(dataset.test, Images)
+    both = JoinedImages(dataset.train, dataset.test)
+    sides = dataset.train, dataset.test
+    orders = [_mixed_order(len(one)) if _by_class(one.labels) else np.arange(len(one)) for one in sides]
+    orders[1] += len(dataset.train)
+    pieces = [order[start : start + _CUT] for order in orders for start in range(0, len(order), _CUT)]
+    batches = dict(enumerate(pieces, 1))
+    train_images, test_images = (
+        ChosenImages.of(both, np.concatenate(chosen), tuple(map(len, chosen)))
+        for chosen in (_pick(batches, numbers.numbers(), where) for numbers in (train, test))
+    )
+    fingerprint = hashlib.sha256(f"{dataset.fingerprint} {train} {test}".encode()).hexdigest()
+    return replace(dataset, train=train_images, test=test_images, fingerprint=fingerprint)
+
+
 def _mixed(images: Images) -> Images:
     """Images in an order of their own, not class by class: a net that saw one after the other would learn nothing."""
-    if images.parts or (np.diff(images.labels) < 0).any() or images.labels[0] == images.labels[-1]:
+    if images.parts or not _by_class(images.labels):
         return images
-    order = random.permutation(random.derive_key(0, "data batches"), len(images))
+    order = _mixed_order(len(images))
     return Images(images.pixels[order], images.labels[order])
+
+
+def _by_class(labels: NDArray[np.int32]) -> bool:
+    return not (np.diff(labels) < 0).any() and labels[0] != labels[-1]
+
+
+def _mixed_order(count: int) -> NDArray[np.int64]:
+    return random.permutation(random.derive_key(0, "data batches"), count)
 
 
 def _pieces(images: Images) -> Sequence[Images]:
@@ -132,10 +165,16 @@ def _pieces(images: Images) -> Sequence[Images]:
     return [images.some(start, end) for start, end in pairwise([0, *ends])]
 
 
-def _join(batches: Mapping[int, Images], numbers: Iterable[int], where: str) -> Images:
-    if missing := [number for number in numbers if number not in batches]:
+def _pick(batches: Mapping[int, T], numbers: Iterable[int], where: str) -> list[T]:
+    """The batches of these numbers; DataError if one is not there."""
+    wanted = list(numbers)
+    if missing := [number for number in wanted if number not in batches]:
         raise DataError(f"{where}: there is no batch {missing[0]}; it has the batches 1 to {len(batches)}")
-    chosen = [batches[number] for number in numbers]
+    return [batches[number] for number in wanted]
+
+
+def _join(batches: Mapping[int, Images], numbers: Iterable[int], where: str) -> Images:
+    chosen = _pick(batches, numbers, where)
     parts = tuple(map(len, chosen))
     if len(chosen) == 1:
         return Images(chosen[0].pixels, chosen[0].labels, parts)

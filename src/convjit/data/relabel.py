@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.dataset import Dataset, Images
-from convjit.data.encoded import Encoded
+from convjit.data.dataset import Dataset, Images, parts_of
+from convjit.data.encoded import ChosenImages, Encoded
 
 __all__ = ["relabelled"]
 
@@ -30,22 +30,4 @@ def _relabel(images: Images | Encoded, numbers: NDArray[np.int32], count: int) -
         targets[:, numbers] = images.targets
     if isinstance(images, Images):
         return Images(images.pixels, labels, images.parts, targets)
-    return _Relabelled(images, labels, targets)
-
-
-@dataclass(frozen=True, eq=False)
-class _Relabelled:
-    """Encoded images with other labels."""
-
-    images: Encoded
-    labels: NDArray[np.int32]
-    targets: NDArray[np.uint8] | None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def read(self, index: int) -> bytes:
-        return self.images.read(index)
-
-    def name(self, index: int) -> str:
-        return self.images.name(index)
+    return ChosenImages(images, np.arange(len(images)), labels, targets, parts_of(images))

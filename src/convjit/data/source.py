@@ -66,9 +66,9 @@ class Folder:
         self.name = path.resolve().name or "folder"
         self.position = (0, 0)
 
-    def walk(self) -> Iterator[Entry]:
-        """Entries as they are found, without listing everything first."""
-        return self._walk(self.path, ())
+    def walk(self, most: int | None = None) -> Iterator[Entry]:
+        """Entries as they are found, without listing everything first; of each folder no more than `most`."""
+        return self._walk(self.path, (), most)
 
     def entries(self) -> Iterator[Entry]:
         found = list(self.walk())
@@ -76,10 +76,10 @@ class Folder:
             self.position = (index + 1, len(found))
             yield entry
 
-    def _walk(self, folder: Path, above: tuple[str, ...]) -> Iterator[Entry]:
+    def _walk(self, folder: Path, above: tuple[str, ...], most: int | None) -> Iterator[Entry]:
         try:
             with os.scandir(folder) as listing:
-                children = sorted(listing, key=lambda child: child.name)
+                children = sorted(itertools.islice(listing, most), key=lambda child: child.name)
         except OSError as error:
             raise DataError(f"{shown(folder)}: the folder cannot be read: {error.strerror}") from None
         for child in children:
@@ -96,7 +96,7 @@ class Folder:
                 read = _reader(folder / child.name, status.st_size)
                 yield Entry(parts, status.st_size, status.st_mtime_ns, is_folder, read)
             if is_folder and len(parts) < _MAX_DEPTH:
-                yield from self._walk(folder / child.name, parts)
+                yield from self._walk(folder / child.name, parts, most)
 
 
 class _DamagedError(Exception):
@@ -126,7 +126,7 @@ class Tar:
             self.name = cut.stem
         self.position = (0, 0)
 
-    def walk(self) -> Iterator[Entry]:
+    def walk(self, most: int | None = None) -> Iterator[Entry]:
         return self.entries()
 
     def entries(self) -> Iterator[Entry]:

@@ -124,7 +124,7 @@ def _located(error: DataError, where: str) -> DataError:
 
 def _recognise(source: Folder | Tar) -> _Loader | None:
     """What reads a set whose files hold pixels; None if it is one of image files."""
-    for entry in islice(source.walk(), _LOOK_AT):
+    for entry in islice(source.walk(_LOOK_AT), _LOOK_AT):
         if loader := _loader(entry):
             return loader
     return None

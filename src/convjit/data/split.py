@@ -7,25 +7,18 @@ lowest hash is chosen; of one of which all are, the one with the highest stays b
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.data.index import Index
+from convjit.data.digests import digests
 from convjit.data.layouts.contents import Contents
 from convjit.data.source import Progress
 
 __all__ = ["VALIDATION", "split", "with_test"]
 
 VALIDATION = 0.1
-
-# Large files are hashed by their size, start, middle and end: two that agree in these stand on one side, no more.
-_WHOLE = 16 << 10
-_PIECE = 4 << 10
-_CHUNK = 2048
 
 
 def with_test(contents: Contents, share: float | None, progress: Progress | None = None) -> Contents:
@@ -50,31 +43,3 @@ def split(digests: NDArray[np.uint64], labels: NDArray[np.int32], share: float) 
     left = np.bincount(labels[~chosen] + 1, minlength=int(labels.max()) + 2)
     missing = left[labels[order[starts]] + 1] == 0
     return chosen & ~np.isin(digests, highest[missing])
-
-
-def digests(index: Index, rows: NDArray[np.int64], progress: Progress | None = None) -> NDArray[np.uint64]:
-    """64 bits of a hash of every file's contents; of one that cannot be read, of its name.
-
-    Threads would not help: of the 10 us that a file takes, half are Python's.
-    """
-    found = np.empty(len(rows), np.uint64)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        pairs = zip(chunk.tolist(), index.sizes[chunk].tolist(), strict=True)
-        found[start : start + len(chunk)] = [_digest(index, row, size) for row, size in pairs]
-        if progress:
-            progress(start + len(chunk), len(rows))
-    return found
-
-
-def _digest(index: Index, row: int, size: int) -> int:
-    digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=8)
-    try:
-        if size <= _WHOLE:
-            digest.update(index.read(row))
-        else:
-            for start in (0, (size - _PIECE) // 2, size - _PIECE):
-                digest.update(index.read(row, start, _PIECE))
-    except OSError:
-        digest.update(os.fsencode(index.name(row)))
-    return int.from_bytes(digest.digest(), "little")

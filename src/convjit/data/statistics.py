@@ -69,7 +69,7 @@ def _pieces(dataset: Dataset, preprocessing: Preprocessing | None) -> Iterator[P
         raise UsageError("images of many sizes need a preprocessing that says how they come to one")
     order = np.sort(random.permutation(random.derive_key(0, "sample"), len(images))[:SAMPLE])
     choices = (chosen(order[s : s + 32], 32, 0, 0) for s in range(0, len(order), 32))
-    decoder = Decoder(images, preprocessing, keep=False)
+    decoder = Decoder(images, preprocessing)
     try:
         for batch in decoder.batches(choices):
             good = batch.pixels[: batch.count][batch.index[: batch.count] >= 0]

@@ -20,7 +20,7 @@ __all__ = ["FileWindow", "Member", "Window", "hidden", "members"]
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _MAX_MEMBERS = 16_000_000
-_MAX_MEMBER_BYTES = 1 << 30
+_MOST_BYTES = 1 << 30
 # Long names and attributes stand in headers of their own, of which a member has two or three.
 _MAX_HEADER_BYTES = 1 << 18
 _MAX_HEADERS = 8
@@ -29,7 +29,9 @@ _MAX_REST = 64 << 20
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _LITTER_BYTES = {name.encode() for name in _LITTER}
 
-_DOT, _BLANK = ord("."), ord(" ")
+_DOT, _BLANK, _SLASH = ord("."), ord(" "), ord("/")
+# Where a header says what kind of member it is of, and what stands before its name.
+_KIND, _PREFIX = 156, 345
 _FILE, _FOLDER, _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"0\0007", b"5", b"xX", b"g", b"L", b"K"
 
 
@@ -64,30 +66,39 @@ class FileWindow:
 def members(window: Window, where: str, start: int = 0, end: int | None = None) -> Iterator[Member]:
     """The visible members of the archive between `start` and `end`; DataError that begins with `where` for damage."""
     walk = _Walk(window, where, end)
+    at, check, folders = window.at, walk.check, walk.folders
+    last = end if end is not None else 1 << 62
     offset, headers = start, 0
     for count in itertools.count():
         if count == _MAX_MEMBERS:
             raise DataError(f"{where}: more than {_MAX_MEMBERS:,} members; this version reads no more than that")
-        header = window.at(offset, _BLOCK)
+        header = at(offset, _BLOCK)
         if header == _ZEROS:
             walk.finish(offset + _BLOCK)
             return
-        size, kind = walk.check(header, offset), header[156:157]
-        body = offset + _BLOCK
-        if kind in _FILE or kind == _FOLDER:
+        size, body = check(header, offset), offset + _BLOCK
+        offset = body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
+        if not headers and header[_KIND] in _FILE and not header[_PREFIX] and header[0] != _SLASH:
+            # As nearly all are: a file whose name says it all, in a folder that is known already.
+            folder, _, base = _name(header).rpartition(b"/")
+            place, most = folders.get(folder), min(_MOST_BYTES, last - body)
+            if place is not None and base and base[0] != _DOT and base not in _LITTER_BYTES and size <= most:
+                yield place, base, body, size
+                continue
+        kind = header[_KIND]
+        if kind in _FILE or kind in _FOLDER:
             headers = 0
             if walk.long_size is not None:
                 size = walk.long_size
             name = walk.long_name if walk.long_name is not None else _name(header)
             walk.long_name = walk.long_size = None
-            found = walk.member(name, kind == _FOLDER, size, body)
+            found = walk.member(name, kind in _FOLDER, size, body)
             if found is not None:
                 yield found
-            offset = body if kind == _FOLDER else body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
+            offset = body if kind in _FOLDER else body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
             continue
         headers += 1
-        walk.extend(header, kind, size, body, headers)
-        offset = body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
+        walk.extend(header, header[156:157], size, body, headers)
 
 
 class _Walk:
@@ -125,7 +136,7 @@ class _Walk:
         folder, _, base = (name.rstrip(b"/") if is_folder else name).rpartition(b"/")
         if base == b".." or name.startswith(b"/"):
             raise self.outside(name)
-        if size > _MAX_MEMBER_BYTES:
+        if size > _MOST_BYTES:
             raise DataError(f"{self.said(name)} has {size:,} bytes; allowed is up to 1 GB")
         if self.end is not None and not is_folder and body + size > self.end:
             raise self.damaged("cut short", body)
@@ -217,7 +228,7 @@ def hidden(name: str) -> bool:
 
 def _name(header: bytes) -> bytes:
     name = header[:100].partition(b"\0")[0]
-    if header[345] and header[257:263] == b"ustar\0":
+    if header[_PREFIX] and header[257:263] == b"ustar\0":
         return header[345:500].split(b"\0", 1)[0] + b"/" + name
     return name
 

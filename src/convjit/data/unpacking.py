@@ -59,6 +59,14 @@ class SeekableGzip:
         """A file is found where it lies."""
         return offset
 
+    def again(self) -> Window:
+        """Another walk from the start, which needs no states."""
+        self._place.close()
+        self._place = _Place(self.path)
+        if self._place.stamp() != self._stamp:
+            raise OSError(0, "the archive has changed since it was opened")
+        return self
+
     def close(self) -> None:
         """The walk is over."""
         self._place.close()

@@ -7,8 +7,8 @@ buffer, later ones add to it; nothing is launched that no learned array needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from convjit.errors import UsageError, near
 from convjit.graph.net import Net, Node
@@ -19,18 +19,29 @@ from convjit.ops.constraint import Constrain
 from convjit.ops.export import Export
 from convjit.ops.reshape import Reshape
 from convjit.ops.update import PERIODIC_RATES, RATES, PeriodicUpdate, Update
-from convjit.program import Buffer, Launch, Program, Role, finish
+from convjit.program import Buffer, Launch, Program, Role, finish, narrow
 
-__all__ = ["HOST_ARRAYS", "Mode", "lower", "output_name"]
+__all__ = ["DTYPES", "HOST_ARRAYS", "Dtype", "Mode", "dtype_of", "lower", "output_name"]
 
 Mode = Literal["train", "test", "predict", "gradients"]
+Dtype = Literal["fp32", "bf16"]
+"""What activations and gradients are stored as."""
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 HOST_ARRAYS = ("pixels", "crops", "labels", "mean", "tints", "places", "colours", "cuts", "targets")
 """Arrays that belong to the data; a layer with such a name calls its output "<layer>.output"."""
 
 
 def lower(
-    net: Net, batch: int, mode: Mode = "train", *, exports: Sequence[str] = (), few: int = 0, rewrite: bool = True
+    net: Net,
+    batch: int,
+    mode: Mode = "train",
+    *,
+    exports: Sequence[str] = (),
+    dtype: Dtype = "fp32",
+    accumulate: bool = False,
+    few: int = 0,
+    rewrite: bool = True,
 ) -> Program:
     """The program of one step over `batch` images.
 
@@ -39,9 +50,11 @@ def lower(
     predict     forward as far as the net's outputs, as rows "<layer>.rows"
     gradients   forward and backward as when training; the gradients of all learned arrays and of the images are outputs
 
-    `exports` names further layers whose output is wanted as rows (test and predict). `few` is V where fewer images than
-    that shall not leave lanes idle (test and predict): the numbers are the same. `rewrite` is for tests: False leaves
-    the program as the layers have launched it, each buffer with one meaning.
+    `exports` names further layers whose output is wanted as rows (test and predict). With the `dtype` "bf16"
+    activations and their gradients are stored as bfloat16. With `accumulate`, gradients of learned arrays are added to
+    what parts of the same minibatch before this one have left there (train). `few` is V where fewer images than
+    that shall not leave lanes idle (test and predict, fp32): the numbers are the same. `rewrite` is for tests: False
+    leaves the program as the layers have launched it, each buffer with one meaning.
     """
     if batch < 1:
         raise UsageError(f"a step of {batch} images; at least 1 is needed")
@@ -49,7 +62,7 @@ def lower(
         if name not in net.nodes or net.nodes[name].layer.is_cost or _labels(net.nodes[name]):
             raise UsageError(f"layer '{name}' has no output to export{near(name, net.nodes)}")
     rows = tuple(dict.fromkeys((*(net.outputs if mode == "predict" else ()), *exports)))
-    lowering = _Lowering(net, mode)
+    lowering = _Lowering(net, mode, accumulate)
     lowering.forward(_ancestors(net, rows) if mode == "predict" else set(net.nodes))
     for name in rows:
         lowering.export(name)
@@ -58,7 +71,17 @@ def lower(
     if mode == "train":
         lowering.update()
     program = Program(batch, tuple(lowering.launches))
-    return finish(program, few) if rewrite else program
+    few = few if mode in ("test", "predict") else 0
+    program = finish(program, few) if rewrite else program
+    return narrow(program) if dtype == "bf16" else program
+
+
+def dtype_of(text: str) -> Dtype:
+    """The type of this name; UsageError if there is none."""
+    for dtype in DTYPES:
+        if dtype == text:
+            return dtype
+    raise UsageError(f"dtype '{text}' is not known{near(text, DTYPES)}; there are {', '.join(DTYPES)}")
 
 
 def _labels(node: Node) -> bool:
@@ -95,6 +118,7 @@ class _Lowering:
 
     net: Net
     mode: Mode
+    accumulate: bool = False
     launches: list[Launch] = field(default_factory=list)
     outputs: dict[str, Buffer] = field(default_factory=dict)
     """Output of every layer."""
@@ -218,8 +242,12 @@ class _Step:
 
     def weights_gradient(self, name: str) -> Target | None:
         full, learned = self._learned(name)
+        if learned.frozen:
+            return None
+        if self._lowering.accumulate:
+            return replace(self._lowering.gradient(full, learned.array, Role.GRADIENTS), accumulate=True)
         role = Role.OUTPUT if self._lowering.mode == "gradients" else Role.ARENA
-        return None if learned.frozen else self._lowering.gradient(full, learned.array, role)
+        return self._lowering.gradient(full, learned.array, role)
 
     def finish(self) -> None:
         """After the layer's own backward launches: bring gradients into the maps of the inputs."""

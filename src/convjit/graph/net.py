@@ -104,6 +104,11 @@ class Net:
         return {cost.name: self._family(cost) for cost in self.costs if cost.name not in children}
 
     @property
+    def counts_errors(self) -> bool:
+        """Whether the main cost says of an image that it is right or wrong, and not only how much it costs."""
+        return any("error" in family[0].columns for family in list(self.reported.values())[:1])
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the layers that say what the net thinks of an image: softmax layers, else what the costs read."""
         if found := tuple(layer.name for layer in self.layers if isinstance(layer, Softmax)):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from convjit.codegen.bf16 import Bf16Pointer
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import Target
 from convjit.codegen.values import Index, Pointer, Value
@@ -56,6 +57,8 @@ class Problem:
     algorithm: str = DIRECT
     stage: int = 0
     """Which of the algorithm's kernels; they run one after the other."""
+    narrow: tuple[str, ...] = ()
+    """Maps that are stored as bfloat16, in the op's order."""
 
     @property
     def blocks(self) -> int:
@@ -72,22 +75,39 @@ class Problem:
         assert isinstance(maps, Maps)
         if isinstance(maps, ChannelMaps):
             maps = Maps(-(-maps.channels // self.target.lanes), maps.height, maps.width)
-        return MapsView(k.vectors(operand), maps, self.halo(operand))
+        if operand in self.narrow:
+            return MapsView(k.narrow_vectors(operand), k.narrow_scalars(operand), maps, self.halo(operand))
+        return MapsView(k.vectors(operand), k.scalars(operand), maps, self.halo(operand))
+
+    def vector_bytes(self, operand: str) -> int:
+        """Size of a vector of one operand's maps in memory."""
+        return self.target.lanes * (2 if operand in self.narrow else 4)
 
     def text(self) -> str:
         """The problem on one line: what a cache is keyed by and what a failure prints."""
         halos = "".join(f" {o}+{h.top},{h.left},{h.bottom},{h.right}" for o, h in self.halos)
+        narrow = f" bf16:{','.join(self.narrow)}" if self.narrow else ""
         how = "" if (self.algorithm, self.stage) == (DIRECT, 0) else f" {self.algorithm}.{self.stage}"
-        return f"n{self.batch} {self.op.text()}{halos}{how} @{self.target.name}"
+        return f"n{self.batch} {self.op.text()}{halos}{narrow}{how} @{self.target.name}"
 
 
 @dataclass(frozen=True)
 class MapsView:
-    """Maps in memory, [N/V][C][rows][columns] vectors; the index (0, 0, 0, 0) is the first pixel inside the halo."""
+    """Maps in memory, [N/V][C][rows][columns] vectors; the index (0, 0, 0, 0) is the first pixel inside the halo.
+
+    To the code they are float32, however they are stored.
+    """
 
     pointer: Pointer
+    numbers: Pointer
+    """The same memory number by number, V to a vector."""
     maps: Maps
     halo: Halo
+
+    @property
+    def narrow(self) -> bool:
+        """Whether what is stored is rounded to bfloat16."""
+        return isinstance(self.pointer, Bf16Pointer)
 
     @property
     def row(self) -> int:
@@ -122,9 +142,9 @@ class MapsView:
         """The vector at an index."""
         return self.pointer.load(index)
 
-    def store(self, value: Value, index: Index) -> None:
-        """Put a vector at an index."""
-        self.pointer.store(value, index)
+    def store(self, value: Value, index: Index, *, past_caches: bool = False) -> None:
+        """Put a vector at an index; `past_caches` as in `Pointer.store`."""
+        self.pointer.store(value, index, past_caches=past_caches)
 
 
 @dataclass(frozen=True)

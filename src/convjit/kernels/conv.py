@@ -15,21 +15,22 @@ from itertools import product
 
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import Target
-from convjit.codegen.tile import Tile, near_equal
+from convjit.codegen.tile import Product, Tile, near_equal
 from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.neuron import apply_neuron
 from convjit.ops.conv import ConvBackwardData, ConvForward
 
-__all__ = ["Correlation", "tile_sizes"]
+__all__ = ["Operands", "backward_data", "forward", "tile_sizes"]
 
 
 @dataclass(frozen=True)
 class Correlation:
     """out[o, q] = init + sum over r, u, v of source[r, q*step + (u, v)*tap_step] * w[o, r, u, v], inside one group.
 
-    `outputs` channels o are made from `reduced` channels r on a grid of `columns` pixels in a row. `weight_o`,
-    `weight_r`, `weight_u`, `weight_v` are the distances of neighbouring weights, in floats.
+    `outputs` channels o are made from `reduced` channels r on a grid of `columns` pixels in a row. `source_r` and
+    `source_u` are the distances of what neighbouring r and u see, in vectors; `weight_o`, `weight_r`, `weight_u`,
+    `weight_v` those of neighbouring weights, in floats.
     """
 
     outputs: int
@@ -39,10 +40,25 @@ class Correlation:
     taps_x: int
     step: int
     tap_step: int
+    source_r: int
+    source_u: int
     weight_o: int
     weight_r: int
     weight_u: int
     weight_v: int
+
+
+@dataclass(frozen=True)
+class Operands:
+    """How a correlation reads what it multiplies: `together` reduced channels at once, as numbers or as pairs."""
+
+    source: Callable[[MapsView], Pointer]
+    weights: Callable[[Kernel], Pointer]
+    together: int = 1
+    product: Product | None = None
+
+
+NUMBERS = Operands(lambda view: view.pointer, lambda k: k.scalars("w"))
 
 
 def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
@@ -72,8 +88,8 @@ def tile_sizes(outputs: int, columns: int, target: Target) -> tuple[int, int]:
 def correlate(
     k: Kernel,
     c: Correlation,
+    product: Product | None,
     source: Pointer,
-    view: MapsView,
     weights: Pointer,
     init: Callable[[Value, Index, Index], Value],
     finish: Callable[[Value, Index, Index], None],
@@ -92,7 +108,8 @@ def correlate(
             for height, count_o in near_equal(c.outputs, tile_o):
                 with k.loop(0, count_o, name="outputs") as part_o:
                     o = part_o * height + first_o
-                    _tile(k, c, height, width, source + q * c.step, view, weights + o * c.weight_o, o, q, init, finish)
+                    tile = Tile(k, height, width, product)
+                    _tile(k, c, tile, source + q * c.step, weights + o * c.weight_o, o, q, init, finish)
                 first_o += height * count_o
         first_q += width * count_q
 
@@ -100,29 +117,26 @@ def correlate(
 def _tile(
     k: Kernel,
     c: Correlation,
-    height: int,
-    width: int,
+    tile: Tile,
     source: Pointer,
-    view: MapsView,
     weights: Pointer,
     o: Value,
     q: Value,
     init: Callable[[Value, Index, Index], Value],
     finish: Callable[[Value, Index, Index], None],
 ) -> None:
-    tile = Tile(k, height, width)
     tile.init(lambda i, p: init(k.number(0), o + i, q + p))
     if c.taps_y and c.taps_x:
         with k.loop(0, c.reduced, name="reduced") as r, k.loop(0, c.taps_y, name="tap_row") as u:
-            line = source + (r * view.plane + u * (c.tap_step * view.row))
+            line = source + (r * c.source_r + u * c.source_u)
             taps = weights + (r * c.weight_r + u * c.weight_u)
             pixels: dict[int, Value] = {}
             for v in range(c.taps_x):
-                places = [p * c.step + v * c.tap_step for p in range(width)]
+                places = [p * c.step + v * c.tap_step for p in range(tile.columns)]
                 for place in places:
                     if place not in pixels:
                         pixels[place] = line.load(place)
-                for i in range(height):
+                for i in range(tile.rows):
                     weight = k.broadcast(taps.load(i * c.weight_o + v * c.weight_v))
                     tile.multiply_add_row(i, weight, [pixels[place] for place in places])
     tile.each(lambda i, p, value: finish(value, o + i, q + p))
@@ -131,26 +145,34 @@ def _tile(
 @generator(ConvForward)
 def conv_forward(k: Kernel, problem: Problem) -> int:
     """Task: one row of output pixels of one group and block of images."""
+    return forward(k, problem, NUMBERS)
+
+
+def forward(k: Kernel, problem: Problem, operands: Operands) -> int:
+    """`conv_forward` with operands that are read in any way."""
     op = problem.op
     assert isinstance(op, ConvForward)
     s = op.shape
-    x, y, w = problem.view(k, "x"), problem.view(k, "y"), k.scalars("w")
+    x, y, w = problem.view(k, "x"), problem.view(k, "y"), operands.weights(k)
+    reduced = s.group_channels // operands.together
     c = Correlation(
         outputs=s.group_filters,
-        reduced=s.group_channels,
+        reduced=reduced,
         columns=s.columns,
         taps_y=s.size,
         taps_x=s.size,
         step=s.stride,
         tap_step=1,
-        weight_o=s.group_channels * s.size**2,
+        source_r=x.plane * operands.together,
+        source_u=x.row,
+        weight_o=reduced * s.size**2,
         weight_r=s.size**2,
         weight_u=s.size,
         weight_v=1,
     )
     block, group, row = k.split(k.task, problem.blocks, s.groups, s.rows)
     filters = group * s.group_filters
-    source = x.pointer + x.index(block, group * s.group_channels, row * s.stride - s.padding, -s.padding)
+    source = operands.source(x) + x.index(block, group * s.group_channels, row * s.stride - s.padding, -s.padding)
     biases = None if op.biases == "none" else k.scalars("b")
 
     def init(zero: Value, o: Index, q: Index) -> Value:
@@ -166,21 +188,27 @@ def conv_forward(k: Kernel, problem: Problem) -> int:
             value = apply_neuron(k, op.neuron, value)
         y.store(value, y.index(block, filters + o, row, q))
 
-    correlate(k, c, source, x, w + filters * c.weight_o, init, finish)
+    correlate(k, c, operands.product, source, w + filters * c.weight_o, init, finish)
     return problem.blocks * s.groups * s.rows
 
 
 @generator(ConvBackwardData)
 def conv_backward_data(k: Kernel, problem: Problem) -> int:
     """Task: one row of input pixels of one group and block of images."""
+    return backward_data(k, problem, NUMBERS)
+
+
+def backward_data(k: Kernel, problem: Problem, operands: Operands) -> int:
+    """`conv_backward_data` with operands that are read in any way."""
     op = problem.op
     assert isinstance(op, ConvBackwardData)
     s = op.shape
-    dy, dx, w = problem.view(k, "dy"), problem.view(k, "dx"), k.scalars("w")
+    dy, dx, w = problem.view(k, "dy"), problem.view(k, "dx"), operands.weights(k)
+    reduced = s.group_filters // operands.together
     block, group, row = k.split(k.task, problem.blocks, s.groups, s.height)
     channels = group * s.group_channels
     filter_floats = s.group_channels * s.size**2
-    weights = w + group * (s.group_filters * filter_floats)
+    weights = w + group * (reduced * filter_floats)
     reached = row + s.padding
 
     def phase(first_y: int, first_v: int) -> None:
@@ -190,12 +218,14 @@ def conv_backward_data(k: Kernel, problem: Problem) -> int:
             return
         c = Correlation(
             outputs=s.group_channels,
-            reduced=s.group_filters,
+            reduced=reduced,
             columns=len(range(start, s.width, s.stride)),
             taps_y=len(range(first_y, s.size, s.stride)),
             taps_x=len(range(first_v, s.size, s.stride)),
             step=1,
             tap_step=-1,
+            source_r=dy.plane * operands.together,
+            source_u=-dy.row,
             weight_o=s.size**2,
             weight_r=filter_floats,
             weight_u=s.stride * s.size,
@@ -211,10 +241,10 @@ def conv_backward_data(k: Kernel, problem: Problem) -> int:
         def finish(value: Value, o: Index, q: Index) -> None:
             dx.store(value, place(o, q))
 
-        source = dy.pointer + dy.index(
+        source = operands.source(dy) + dy.index(
             block, group * s.group_filters, reached // s.stride, (start + s.padding) // s.stride
         )
-        correlate(k, c, source, dy, weights + (first_y * s.size + first_v), init, finish)
+        correlate(k, c, operands.product, source, weights + (first_y * s.size + first_v), init, finish)
 
     for first_y in range(s.stride):
         if s.stride == 1:

@@ -1,8 +1,8 @@
 """Convolution of few images: vectors of V filters, a register tile of pixels x filter vectors.
 
 A number of x is broadcast once for the tile's filters, a vector of weights is loaded once for the tile's pixels. The
-weights are packed for this, [group][tile of filter vectors][channel][row][column][filter], by a stage of its own that is
-needed once while they stay the same. Each sum is formed in the order of the kernel for many images, from the
+weights are packed for this, [group][tile of filter vectors][channel][row][column][filter], by a stage of its own that
+is needed once while they stay the same. Each sum is formed in the order of the kernel for many images, from the
 bias on, so that it has the same bits.
 """
 
@@ -101,7 +101,10 @@ def _convolve(k: Kernel, problem: Problem) -> int:
 
     def sums(height: int, width: int, vector: Value, weights: Pointer, column: Value) -> None:
         """The tile of `width` pixels from `column` on and of `height` filter vectors."""
-        place = lambda i: y.index(image, group * vectors + vector + i, row)  # noqa: E731
+
+        def place(i: int) -> Index:
+            return y.index(image, group * vectors + vector + i, row)
+
         registers = Tile(k, width, height)
 
         def start(p: int, i: int) -> Value:

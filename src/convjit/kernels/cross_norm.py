@@ -20,6 +20,7 @@ from convjit.kernels.base import Problem, generator
 from convjit.kernels.channel_tiles import Chunk, chunk_pixels, each_tile, tile_channels, window_sums
 from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.norm import inverse_powers, plus_square
+from convjit.kernels.sums import Sums
 from convjit.kernels.window import STATIC, Window, add_up, each_window, plus
 from convjit.ops.norm import CrossMapNormBackward, CrossMapNormForward
 
@@ -79,7 +80,7 @@ def cross_map_norm_forward(k: Kernel, problem: Problem) -> int:
 
 
 def _put(k: Kernel, chunk: Chunk, channel: Index, i: Index, factor: Value) -> None:
-    y = chunk.views["y"].pointer
+    y = chunk.views["y"]
     y.store(chunk.load("x", channel, i) * factor, chunk.index("y", channel, i), past_caches=chunk.streams)
 
 
@@ -190,6 +191,8 @@ class _Backward:
         self.lag = self.size // 2
         self.ring = 1 << (self.size + tile - 2).bit_length()
         self.kept = k.scratch(self.ring * pixels)
+        dx = chunk.views["dx"]
+        self.begun = Sums.of(k, dx, lambda channel, i: chunk.index("dx", channel, i), self.slot, self.ring * pixels)
 
     def slot(self, channel: Index, i: Index) -> Index:
         """Place of what a channel, from -ring on, adds to others."""
@@ -197,18 +200,21 @@ class _Backward:
 
     def begin(self, channel: Index, i: Index, direct: Value, steep: Value) -> None:
         """The direct part of a gradient, and what the channel adds to others."""
-        dx, chunk, place = self.chunk.views["dx"], self.chunk, self.chunk.index("dx", channel, i)
+        chunk, (sums, place) = self.chunk, self.begun.at(channel, i)
         gradient = chunk.load("dy", channel, i)
         self.kept.store(gradient * chunk.load("x", channel, i) * steep, self.slot(channel, i))
         gradient = gradient * direct
-        dx.store(dx.load(place) + gradient if self.op.accumulate else gradient, place)
+        sums.store(self.begun.old(channel, i) + gradient if self.op.accumulate else gradient, place)
 
     def finish(self, channel: Index, i: Index, total: Value) -> None:
         """Add to a gradient what came through the sums that the channel is a term of."""
-        factor, dx = -2 * self.forward.alpha * self.op.shape.power, self.chunk.views["dx"]
-        place = self.chunk.index("dx", channel, i)
-        gradient = self.k.fma(self.chunk.load("x", channel, i), total * factor, dx.load(place))
-        dx.store(_through(self.k, self.op, self.chunk, channel, i, gradient), place)
+        factor = -2 * self.forward.alpha * self.op.shape.power
+
+        def end(direct: Value) -> Value:
+            gradient = self.k.fma(self.chunk.load("x", channel, i), total * factor, direct)
+            return _through(self.k, self.op, self.chunk, channel, i, gradient)
+
+        self.begun.end(end, channel, i)
 
     def tiles(self) -> None:
         """Small windows: a tile of channels is begun, then one that lags behind is finished."""

@@ -18,15 +18,20 @@ LOW_BITS = 0xFFFFFFFF
 SIGN = -(2**31)
 
 
-def mask(k: Kernel, key: tuple[Value, Value], features: int, keep: float) -> Callable[[Value, Index], Value]:
-    """A function that says, for a block and a feature, which lanes keep it; `key` is two vectors of equal words."""
+def mask(
+    k: Kernel, key: tuple[Value, Value], first: Value, features: int, keep: float
+) -> Callable[[Value, Index], Value]:
+    """A function that says, for a block and a feature, which lanes keep it.
+
+    `key` is two vectors of equal words, `first` the number of the first block's first image.
+    """
     offsets = [lane * features for lane in range(k.lanes)]
     offset_low, offset_high = k.words([o & LOW_BITS for o in offsets]), k.words([o >> 32 for o in offsets])
     # u / 2**24 < keep, for a whole number u.
     threshold = scalars.ceil(keep * 2**24)
 
     def kept(block: Value, feature: Index) -> Value:
-        start = block * (k.lanes * features) + feature
+        start = (block * k.lanes + first) * features + feature
         low = k.broadcast(k.to_word(start)) + offset_low
         # An unsigned sum has wrapped around if it is below its term; compared with sign, both are moved by 2**31.
         carry = k.select((low ^ SIGN) < (offset_low ^ SIGN), k.word(1), 0)
@@ -45,7 +50,8 @@ def dropout(k: Kernel, problem: Problem) -> int:
     x, y = problem.view(k, source), problem.view(k, target)
     accumulate = isinstance(op, DropoutBackward) and op.accumulate
     key = k.integers("key")
-    kept = mask(k, (k.broadcast(key.load(0)), k.broadcast(key.load(1))), op.maps.features, op.keep)
+    words, first = (k.broadcast(key.load(0)), k.broadcast(key.load(1))), k.to_index(key.load(2))
+    kept = mask(k, words, first, op.maps.features, op.keep)
 
     def body(place: Place, block: Value, feature: Index) -> None:
         value, where = x.load(place(source)), place(target)

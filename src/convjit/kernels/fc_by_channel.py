@@ -1,7 +1,7 @@
 """Fully connected layers of few images: vectors of V outputs, whose weights are read once, where they lie.
 
-V rows of V weights are turned around in registers, which takes less time than memory to deliver them. Each sum is formed
-in the order of the kernel for many images, from the bias on, so that it has the same bits.
+V rows of V weights are turned around in registers, which takes less time than memory to deliver them. Each sum is
+formed in the order of the kernel for many images, from the bias on, so that it has the same bits.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def _multiply(k: Kernel, problem: Problem) -> int:
             there = y.index(image, k.minimum_index(first + i, blocks - 1))
             sums[image][i].store(y.load(there) if op.accumulate else start)
 
-    def add(at: Value, step: int, i: int, weights: Value) -> None:
+    def add(at: Value, i: int, weights: Value) -> None:
         for image in range(batch):
-            number = k.broadcast(x.load(at + (image * inputs + step)))
+            number = k.broadcast(x.load(at + image * inputs))
             sums[image][i].store(k.fma(weights, number, sums[image][i].load()))
 
     # A cache line of every row at a time: rows whose distance is a multiple of 4096 bytes drive each other out.
@@ -69,14 +69,14 @@ def _multiply(k: Kernel, problem: Problem) -> int:
     whole = inputs // line * line
     if whole:
         with k.loop(0, whole, line, name="inputs") as at:
-            for i, start in product(range(many), range(0, line, lanes)):
-                vectors = [k.loose_vectors(row + at).load(start // lanes) for row in rows[i]]
-                for step, weights in enumerate(transposed(k, vectors)):
-                    add(at, start + step, i, weights)
+            for i, begin in product(range(many), range(0, line, lanes)):
+                vectors = [k.loose_vectors(row + at).load(begin // lanes) for row in rows[i]]
+                for offset, weights in enumerate(transposed(k, vectors)):
+                    add(at + (begin + offset), i, weights)
     if whole < inputs:
         with k.loop(whole, inputs, name="rest") as at:
             for i in range(many):
-                add(at, 0, i, k.pack([row.load(at) for row in rows[i]]))
+                add(at, i, k.pack([row.load(at) for row in rows[i]]))
     for i in range(many):
         with k.when(first + i < blocks):
             for image in range(batch):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.tile import Tile, near_equal
-from convjit.codegen.values import Index, Pointer, Value
+from convjit.codegen.values import F32, Index, Pointer, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.conv import tile_sizes
 from convjit.kernels.fc import store_part
@@ -111,7 +111,7 @@ def local_backward_weights(k: Kernel, problem: Problem) -> int:
     pitch = (vectors + 1 - vectors % 2) * lanes
     scratch = k.scratch(problem.blocks * pitch)
     spare = k.scratch(1)
-    numbers = scratch.view(k.scalars("x").element, 4)
+    numbers = scratch.view(F32, 4)
     count = sum(many for _, many in parts)
     # Where tasks are few, some filters each: then several turn the same row.
     shares = max(n for n in range(1, FEWEST_TASKS + 1) if s.group_filters % n == 0 and _worth(s, n, count))
@@ -214,7 +214,7 @@ def _run(
 ) -> None:
     """`run` neighbouring weights from `tap`, `c` on, for all filters of the group: sums over all images."""
     s, lanes = op.shape, k.lanes
-    dy, gradient = problem.view(k, "dy"), k.scalars("dy")
+    dy = problem.view(k, "dy")
     vectors = -(-run // lanes)
     first, count = line.filters
     tile_f, tile_v = tile_sizes(count, vectors, k.target)
@@ -230,14 +230,14 @@ def _run(
                     tile = Tile(k, height, width)
                     tile.init(lambda i, v: k.number(0))
                     with k.loop(0, problem.blocks, name="block") as block:
-                        lane0 = gradient + dy.index(block, group * s.group_filters + f, *at) * lanes
+                        lane0 = dy.numbers + dy.index(block, group * s.group_filters + f, *at) * lanes
                         images = source + block * (lanes * line.pitch)
                         with k.loop(0, lanes, name="lane") as lane:
                             values = [
                                 k.loose_vectors(images + (lane * line.pitch + v * lanes)).load() for v in range(width)
                             ]
                             for i in range(height):
-                                tile.multiply_add_row(i, k.broadcast(lane0.load(i * (dy.plane * lanes) + lane)), values)
+                                tile.multiply_add_row(i, k.spread(lane0, i * (dy.plane * lanes) + lane), values)
 
                     def finish(i: int, v: int, value: Value, f: Value = f, vector: Value = vector) -> None:
                         target = _weights(k, s, group, at[0] * s.columns + at[1], f + i, tap, c) + (vector + v) * lanes

@@ -14,6 +14,7 @@ from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.neuron import neuron_gradient
+from convjit.kernels.sums import Sums
 from convjit.kernels.sweep import CHUNK, share, shares
 from convjit.kernels.window import Window, box_sums, line_vectors, plus, window_of
 from convjit.ops.norm import (
@@ -137,29 +138,31 @@ class _MapNorm:
         x, dy, dx = (views[name] for name in ("x", "dy", "dx"))
         # Contrast: the plane holds t, then q / |N|, and `means` m, then q.
         factor = -2 * self.alpha * shape.power
+        vectors = shape.maps.height * shape.maps.width
+        sums = Sums.of(k, dx, lambda i, j: dx.index(block, channel, i, j), at, vectors)
         if self.centred:
             self.centre(x, block, channel)
 
         def begin(rows: Window, j: Index, totals: list[Value]) -> None:
             """plane = t, and the direct part of dx."""
             i = rows.index
-            source, given, place = (view.index(block, channel, i, j) for view in (x, dy, dx))
+            source, given = (view.index(block, channel, i, j) for view in (x, dy))
             for step, (direct, steep) in enumerate(zip(*self._powers(totals), strict=True)):
                 gradient = dy.load(given + step)
                 self.plane.store(gradient * x.load(source + step) * steep, at(i, j) + step)
                 gradient = gradient * direct
-                dx.store(dx.load(place + step) + gradient if op.accumulate else gradient, place + step)
+                sums.store(sums.old(i, j + step) + gradient if op.accumulate else gradient, i, j + step)
 
         def add(rows: Window, j: Index, totals: list[Value]) -> None:
             """The part through the sums of squares."""
             i = rows.index
-            source, place = (view.index(block, channel, i, j) for view in (x, dx))
+            source = x.index(block, channel, i, j)
             for step, total in enumerate(totals):
                 through = self.means.load(at(i, j) + step) if self.centred else x.load(source + step)
                 q = through * (total * factor)
-                gradient = dx.load(place + step) + q
+                gradient = sums.load(i, j + step) + q
                 if self.centred:
-                    dx.store(gradient, place + step)
+                    sums.store(gradient, i, j + step)
                     self.means.store(q * self.mean_factor(i, j + step), at(i, j) + step)
                 else:
                     put(gradient, i, j + step)
@@ -173,9 +176,8 @@ class _MapNorm:
 
         def subtract(rows: Window, j: Index, totals: list[Value]) -> None:
             """The part through the means."""
-            place = dx.index(block, channel, rows.index, j)
             for step, total in enumerate(totals):
-                put(dx.load(place + step) - total, rows.index, j + step)
+                put(sums.load(rows.index, j + step) - total, rows.index, j + step)
 
         self._squares(x, block, channel, begin)
 

@@ -16,6 +16,7 @@ from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.pool import STATIC_CODE, clipped, each_channel
+from convjit.kernels.sums import Sums
 from convjit.kernels.sweep import outgrows_caches
 from convjit.ops.pool import AvgPoolBackward, MaxPoolBackward, PoolShape
 
@@ -119,7 +120,7 @@ def pool_backward(k: Kernel, problem: Problem) -> int:
         dx = views["dx"]
         if op.neuron:
             value = neuron_gradient(k, op.neuron, value, views["z"].load(views["z"].index(block, c, i, j)))
-        dx.pointer.store(value, dx.index(block, c, i, j), past_caches=past_caches)
+        dx.store(value, dx.index(block, c, i, j), past_caches=past_caches)
 
     def channel(block: Value, c: Value) -> None:
         if code_y * code_x > STATIC_CODE:
@@ -221,24 +222,35 @@ def _scatter(
 ) -> None:
     """A whole channel, with plain loops over every window: for geometries whose patterns would be long."""
     dy, dx = views["dy"], views["dx"]
-    if not op.accumulate:
+
+    def beside(u: Index, v: Index) -> Index:
+        return u * shape.width + v
+
+    sums = Sums.of(k, dx, lambda u, v: dx.index(block, c, u, v), beside, shape.height * shape.width)
+    if not op.accumulate or sums.apart:
         with k.loop(0, shape.height, name="u") as u, k.loop(0, shape.width, name="v") as v:
-            dx.store(k.number(0.0), dx.index(block, c, u, v))
+            sums.begin(None if op.accumulate else k.number(0.0), u, v)
     with k.loop(0, shape.rows, name="row") as i, k.loop(0, shape.columns, name="column") as j:
         (top, bottom), (left, right) = clipped(k, shape, i, shape.height), clipped(k, shape, j, shape.width)
         gradient = dy.load(dy.index(block, c, i, j))
         if isinstance(op, AvgPoolBackward) and not op.sum:
             gradient = gradient / k.broadcast(k.to_float(k.to_word((bottom - top) * (right - left))))
         with k.loop(top, bottom, name="u") as u, k.loop(left, right, name="v") as v:
-            place = dx.index(block, c, u, v)
-            old = dx.load(place)
+            place, index = sums.at(u, v)
+            old = place.load(index)
             new = old + gradient
             if isinstance(op, MaxPoolBackward):
                 x, y = views["x"], views["y"]
                 largest = y.load(y.index(block, c, i, j))
                 new = k.select(x.load(x.index(block, c, u, v)).equals(largest), new, old)
-            dx.store(new, place)
-    if op.neuron:
+            place.store(new, index)
+    if op.neuron or sums.apart:
         with k.loop(0, shape.height, name="u") as u, k.loop(0, shape.width, name="v") as v:
-            place, z = dx.index(block, c, u, v), views["z"]
-            dx.store(neuron_gradient(k, op.neuron, dx.load(place), z.load(z.index(block, c, u, v))), place)
+
+            def end(total: Value, u: Value = u, v: Value = v) -> Value:
+                if not op.neuron:
+                    return total
+                z = views["z"]
+                return neuron_gradient(k, op.neuron, total, z.load(z.index(block, c, u, v)))
+
+            sums.end(end, u, v)

@@ -22,7 +22,9 @@ def outgrows_caches(problem: Problem, operand: str) -> bool:
     """Whether maps are so large that their beginning has left the caches when their end is written: only then do
     stores past the caches win, and below they lose.
     """
-    return 4 * problem.target.lanes * problem.blocks * _maps(problem, operand).features > problem.target.third_level
+    return (
+        problem.vector_bytes(operand) * problem.blocks * _maps(problem, operand).features > problem.target.third_level
+    )
 
 
 def _maps(problem: Problem, operand: str) -> Maps:

@@ -16,37 +16,40 @@ from convjit.codegen.kernel import Kernel
 from convjit.codegen.values import Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, MapsView, Problem, algorithm
 from convjit.kernels.neuron import apply_neuron
+from convjit.kernels.schemes import SCHEMES
+from convjit.kernels.transforms import square
 from convjit.kernels.winograd_products import Room, blocking, multiply, packed_place
 from convjit.kernels.winograd_tiling import Tiling, corner_of, gain, square_cost, tiling, transform_source
-from convjit.kernels.winograd_transforms import SIDES, square
 from convjit.ops.conv import ConvBackwardData, ConvForward
 
-__all__ = ["name_of", "taps_of"]
+__all__ = ["taps_of"]
 
 _EFFICIENCY = 0.8
 """Share of the peak that the products reach."""
 
 
-def name_of(made: int) -> str:
-    """Name of the algorithm whose tiles have made x made outputs."""
-    return f"winograd{made}"
+def _gain(way: str, problem: Problem) -> float:
+    t = tiling(problem, way)
+    return gain(
+        problem,
+        t,
+        _EFFICIENCY,
+        lambda: (
+            t.reduced * square_cost(t.scheme.data, problem.target)
+            + t.outputs * square_cost(t.scheme.output, problem.target)
+        ),
+    )
 
 
-def _gain(made: int, problem: Problem) -> float:
-    t = tiling(problem, made)
-    transforms = t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(t.scheme.output)
-    return gain(problem, t, _EFFICIENCY, transforms)
-
-
-def _workspace(made: int, problem: Problem) -> int:
-    t = tiling(problem, made)
+def _workspace(way: str, problem: Problem) -> int:
+    t = tiling(problem, way)
     return t.points * t.shape.groups * t.outputs * t.reduced * 4
 
 
-def _transform_weights(made: int, k: Kernel, problem: Problem) -> int:
+def _transform_weights(way: str, k: Kernel, problem: Problem) -> int:
     """Task: the weights of one reduced map, for V outputs at a time."""
-    t, lanes = tiling(problem, made), k.lanes
-    s, n, flipped = t.shape, t.scheme.side, isinstance(problem.op, ConvBackwardData)
+    t, lanes = tiling(problem, way), k.lanes
+    s, n, flipped = t.shape, t.scheme.points, isinstance(problem.op, ConvBackwardData)
     u, room = k.scalars(WORKSPACE), k.scratch(n * t.scheme.size)
     group, r = k.split(k.task, s.groups, t.reduced)
     heights = blocking(t, problem.blocks, problem.target).heights
@@ -87,9 +90,9 @@ def taps_of(
     return load
 
 
-def _convolve(made: int, k: Kernel, problem: Problem) -> int:
+def _convolve(way: str, k: Kernel, problem: Problem) -> int:
     """Task: a few neighbouring tiles, of one block of images or two, of one group."""
-    t = tiling(problem, made)
+    t = tiling(problem, way)
     s, op = t.shape, problem.op
     assert isinstance(op, ConvForward | ConvBackwardData)
     source, result = (problem.view(k, name) for name in (("x", "y") if isinstance(op, ConvForward) else ("dy", "dx")))
@@ -131,7 +134,7 @@ def _transform_result(
     room: Pointer,
 ) -> None:
     """A' m A of one tile of one output map, with what follows: biases, what is there already, the neuron."""
-    n, corner = t.scheme.side, corner_of(k, t, tile)
+    n, corner = t.scheme.points, corner_of(k, t, tile)
     biases = k.scalars("b") if isinstance(op, ConvForward) and op.biases != "none" else None
 
     def put(i: Value, j: int, value: Value) -> None:
@@ -157,14 +160,14 @@ def _transform_result(
     square(k, t.scheme.output, lambda i, j: sums.load((i * n + j) * step), store, room, corner.new_y - corner.y)
 
 
-for _made in range(2, SIDES.stop - 2):
+for _way in SCHEMES:
     for _op in (ConvForward, ConvBackwardData):
         algorithm(
             _op,
-            name_of(_made),
+            _way,
             Algorithm(
-                (partial(_transform_weights, _made), partial(_convolve, _made)),
-                partial(_gain, _made),
-                partial(_workspace, _made),
+                (partial(_transform_weights, _way), partial(_convolve, _way)),
+                partial(_gain, _way),
+                partial(_workspace, _way),
             ),
         )

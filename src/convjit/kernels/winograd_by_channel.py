@@ -1,4 +1,4 @@
-"""Winograd's filtering of few images: the transforms of V channels, or V filters, at once, and products in between.
+"""Convolution of few images point by point: transforms of V channels, or V filters, at once, products in between.
 
     m[e][tile][filter] = sum over r of v[e][tile][r] * u[e][r][filter]
 
@@ -20,9 +20,10 @@ from convjit.kernels.base import WORKSPACE, Algorithm, MapsView, Problem, algori
 from convjit.kernels.by_channel import channel_blocks
 from convjit.kernels.conv import tile_sizes
 from convjit.kernels.conv_by_channel import end_of, filter_numbers, start_of
-from convjit.kernels.winograd import name_of, taps_of
+from convjit.kernels.schemes import SCHEMES
+from convjit.kernels.transforms import square
+from convjit.kernels.winograd import taps_of
 from convjit.kernels.winograd_tiling import Tiling, corner_of, gain, square_cost, tiling, transform_source
-from convjit.kernels.winograd_transforms import SIDES, square
 from convjit.ops.base import ChannelMaps
 from convjit.ops.by_channel import ConvByChannel
 from convjit.ops.conv import ConvForward
@@ -47,11 +48,11 @@ class _Plan:
     target: Target
 
     @classmethod
-    def of(cls, problem: Problem, made: int) -> _Plan:
-        """With tiles of made x made outputs."""
+    def of(cls, problem: Problem, way: str) -> _Plan:
+        """By one of SCHEMES."""
         op = problem.op
         assert isinstance(op, ConvByChannel)
-        t = tiling(replace(problem, op=op.op), made)
+        t = tiling(replace(problem, op=op.op), way)
         return cls(t, op.op, isinstance(op.operands()["x"], ChannelMaps), problem.batch, problem.target)
 
     @property
@@ -113,11 +114,11 @@ class _Plan:
         return (tile * self.tile + phase * self.maps + channel) * lanes + image
 
 
-def _transform_weights(made: int, k: Kernel, problem: Problem) -> int:
+def _transform_weights(way: str, k: Kernel, problem: Problem) -> int:
     """Task: the weights of one reduced map, for V filters at a time."""
-    p = _Plan.of(problem, made)
+    p = _Plan.of(problem, way)
     t = p.t
-    u, room = k.vectors(WORKSPACE), k.scratch(t.scheme.side * t.scheme.size)
+    u, room = k.vectors(WORKSPACE), k.scratch(t.scheme.points * t.scheme.size)
     group, r = k.split(k.task, t.shape.groups, t.reduced)
     first = 0
     for height, count in p.heights:
@@ -128,16 +129,16 @@ def _transform_weights(made: int, k: Kernel, problem: Problem) -> int:
                 taps = taps_of(k, t, group, r, filter_numbers(k, t.shape, vector + i), flipped=False)
 
                 def store(y: Value, x: int, value: Value, place: Pointer = tile + i, height: int = height) -> None:
-                    place.store(value, (y * t.scheme.side + x) * (t.reduced * height))
+                    place.store(value, (y * t.scheme.points + x) * (t.reduced * height))
 
                 square(k, t.scheme.weights, taps, store, room)
         first += height * count
     return t.shape.groups * t.reduced
 
 
-def _transform_source(made: int, k: Kernel, problem: Problem) -> int:
+def _transform_source(way: str, k: Kernel, problem: Problem) -> int:
     """Task: one tile of all channels."""
-    p = _Plan.of(problem, made)
+    p = _Plan.of(problem, way)
     t = p.t
     room = k.scratch(t.points)
     v = k.vectors(WORKSPACE) + (p.weights + k.task * p.tile)
@@ -148,9 +149,9 @@ def _transform_source(made: int, k: Kernel, problem: Problem) -> int:
     return p.source_tiles
 
 
-def _convolve(made: int, k: Kernel, problem: Problem) -> int:
+def _convolve(way: str, k: Kernel, problem: Problem) -> int:
     """Task: some tiles of one image, for one tile of filter vectors of one group."""
-    p = _Plan.of(problem, made)
+    p = _Plan.of(problem, way)
     t, lanes = p.t, k.lanes
     width, most = p.sizes[0], p.groups[0][0]
     filters, parts = sum(n for _, n in p.heights), sum(n for _, n in p.groups)
@@ -166,7 +167,9 @@ def _convolve(made: int, k: Kernel, problem: Problem) -> int:
             for columns, times in near_equal(tiles, width):
                 with k.loop(0, times, name="tiles") as column:
                     at = column * columns + first
-                    numbers = v + (e * (p.step * lanes) + p.number(image, start + at, group * t.shape.group_channels, 0))
+                    numbers = v + (
+                        e * (p.step * lanes) + p.number(image, start + at, group * t.shape.group_channels, 0)
+                    )
                     sums = m + (e * most + at) * height
                     _product(k, p, columns, height, numbers, u + e * (t.reduced * height), sums)
                 first += columns * times
@@ -236,25 +239,29 @@ def _transform_result(
         with k.when(corner.x + j >= corner.new_x):
             put(i, j, value)
 
-    side = t.scheme.side
-    square(k, t.scheme.output, lambda i, j: sums.load((i * side + j) * step), store, room, corner.new_y - corner.y)
+    points = t.scheme.points
+    square(k, t.scheme.output, lambda i, j: sums.load((i * points + j) * step), store, room, corner.new_y - corner.y)
 
 
-def _gain(made: int, problem: Problem) -> float:
-    p = _Plan.of(problem, made)
-    transforms = p.maps * square_cost(p.t.scheme.data) + p.vectors * square_cost(p.t.scheme.output)
+def _gain(way: str, problem: Problem) -> float:
+    p = _Plan.of(problem, way)
+
+    def transforms() -> float:
+        of_source, of_result = (square_cost(one, p.target) for one in (p.t.scheme.data, p.t.scheme.output))
+        return (p.maps * of_source + p.vectors * of_result) * p.target.lanes
+
     # By the count of vectors, which hold as many filters as the other layout's hold images.
-    return gain(replace(problem, op=p.op), p.t, _EFFICIENCY, transforms * p.target.lanes)
+    return gain(replace(problem, op=p.op), p.t, _EFFICIENCY, transforms)
 
 
-for _made in range(2, SIDES.stop - 2):
+for _way in SCHEMES:
     algorithm(
         ConvByChannel,
-        name_of(_made),
+        _way,
         Algorithm(
-            tuple(partial(stage, _made) for stage in (_transform_weights, _transform_source, _convolve)),
-            partial(_gain, _made),
-            lambda problem, made=_made: _Plan.of(problem, made).workspace,  # type: ignore[misc]
+            tuple(partial(stage, _way) for stage in (_transform_weights, _transform_source, _convolve)),
+            partial(_gain, _way),
+            lambda problem, way=_way: _Plan.of(problem, way).workspace,  # type: ignore[misc]
             prepares=1,
         ),
     )

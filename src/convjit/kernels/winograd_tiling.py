@@ -1,4 +1,4 @@
-"""How Winograd's filtering cuts a convolution into tiles, what a way of doing so costs, and the tiles' pixels.
+"""How a convolution is cut into tiles that are multiplied point by point, what that costs, and the tiles' pixels.
 
 A convolution of stride S over C maps is one of stride 1 over C * S * S maps, the phases of x, with filters of
 ceil(K / S) taps: phase (c, py, px) holds the pixels (i * S + py, j * S + px) of channel c. Where the outputs' side is
@@ -7,13 +7,16 @@ no multiple of m, the last tile is moved back to end at the edge; what it shares
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from convjit.codegen.kernel import Kernel
+from convjit.codegen.target import Target
 from convjit.codegen.values import Pointer, Value
 from convjit.kernels.base import MapsView, Problem
-from convjit.kernels.winograd_transforms import SIDES, Matrix, Scheme, operations, square
+from convjit.kernels.schemes import SCHEMES, Scheme
+from convjit.kernels.transforms import Transform, operations, sides, square
 from convjit.ops.conv import ConvBackwardData, ConvBackwardWeights, ConvForward, ConvShape
 
 __all__ = ["Corner", "Tiling", "corner_of", "gain", "put", "square_cost", "tiling", "transform_source"]
@@ -26,6 +29,8 @@ _AHEAD = 1
 """Cache lines from a point to the one that is asked for meanwhile."""
 _WAITING = 2.0
 """How much longer a transform takes than its instructions, measured on a Zen 3."""
+_OVERFLOWING = 1.5
+"""How much longer still, where what is between its two halves leaves the first-level cache no room."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Tiling:
     @property
     def points(self) -> int:
         """Points of a tile, each of which is a matrix product of its own."""
-        return self.scheme.side**2
+        return self.scheme.points**2
 
     @cached_property
     def whole(self) -> bool:
@@ -68,22 +73,22 @@ class Tiling:
         return self.rows % self.scheme.made == 0 and self.columns % self.scheme.made == 0
 
 
-def tiling(problem: Problem, made: int) -> Tiling:
-    """The tiling of a problem into tiles of made x made outputs."""
+def tiling(problem: Problem, way: str) -> Tiling:
+    """The tiling of a problem by one of SCHEMES."""
     op = problem.op
     assert isinstance(op, ConvForward | ConvBackwardData | ConvBackwardWeights)
-    s = op.shape
+    s, scheme = op.shape, SCHEMES[way]
     if isinstance(op, ConvBackwardData):
         before = s.size - 1 - s.padding
-        return Tiling(s, Scheme(s.size, made), s.group_channels, s.group_filters, s.height, s.width, before, 1)
-    scheme, reduced = Scheme(-(-s.size // s.stride), made), s.group_channels * s.stride**2
-    return Tiling(s, scheme, s.group_filters, reduced, s.rows, s.columns, s.padding, s.stride)
+        return Tiling(s, scheme(s.size), s.group_channels, s.group_filters, s.height, s.width, before, 1)
+    taps, reduced = -(-s.size // s.stride), s.group_channels * s.stride**2
+    return Tiling(s, scheme(taps), s.group_filters, reduced, s.rows, s.columns, s.padding, s.stride)
 
 
 def possible(t: Tiling, op: object) -> bool:
     """Whether the way exists for an op: points enough, a tile of real outputs, and a source that its halo covers."""
     s = t.shape
-    if t.scheme.size < 2 or t.scheme.side not in SIDES or min(t.rows, t.columns) < t.scheme.made:
+    if not t.scheme.possible or min(t.rows, t.columns) < t.scheme.made:
         return False
     if isinstance(op, ConvBackwardData):
         exact = s.rows == s.height + 2 * s.padding - s.size + 1 and s.columns == s.width + 2 * s.padding - s.size + 1
@@ -91,25 +96,26 @@ def possible(t: Tiling, op: object) -> bool:
     return True
 
 
-def gain(problem: Problem, t: Tiling, efficiency: float, transforms: float) -> float:
+def gain(problem: Problem, t: Tiling, efficiency: float, transforms: Callable[[], float]) -> float:
     """Cycles of the direct way over those of this one, for a block of images; 0 where the way does not exist.
 
-    `efficiency` is the share of the peak that the products reach, `transforms` the cycles of one tile's.
+    `efficiency` is the share of the peak that the products reach, `transforms` gives the cycles of one tile's.
     """
     if not possible(t, problem.op):
         return 0.0
     direct = t.rows * t.columns * t.shape.size**2 * t.outputs * t.reduced / t.stride**2 / 2 / _DIRECT_EFFICIENCY
     products = t.points * t.outputs * t.reduced / 2 / efficiency
     weights = 1.5 * t.points * t.outputs * t.reduced / problem.blocks
-    return direct / (t.tiles * (products + transforms) + weights)
+    return direct / (t.tiles * (products + transforms()) + weights)
 
 
-def square_cost(matrix: Matrix) -> float:
-    """Cycles of `square` with a matrix, its loads and stores included."""
-    made, side = len(matrix), len(matrix[0])
-    arithmetic = (side + made) * operations(matrix) / _STARTED_PER_CYCLE
+def square_cost(transform: Transform, target: Target) -> float:
+    """Cycles of `square`, its loads and stores included."""
+    made, side = sides(transform)
+    waiting = _WAITING * (_OVERFLOWING if made * side * 4 * target.lanes > target.first_level // 2 else 1)
+    arithmetic = (side + made) * operations(transform) / _STARTED_PER_CYCLE
     memory = side * (side + made) / _STARTED_PER_CYCLE + made * (side + made)
-    return _WAITING * max(arithmetic, memory) + 0.3 * min(arithmetic, memory)
+    return waiting * max(arithmetic, memory) + 0.3 * min(arithmetic, memory)
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ def transform_source(
     room: Pointer,
 ) -> None:
     """B' x B of one tile of one reduced map: point e goes to place[e * step]. `first_map` is the group's."""
-    s, side, corner = t.stride, t.scheme.side, corner_of(k, t, tile)
+    s, points, corner = t.stride, t.scheme.points, corner_of(k, t, tile)
     channel, phase_y, phase_x = k.split(reduced, t.reduced // s**2, s, s)
     # Beyond the last window there may be no pixel; the taps that would see one there are zero.
     last_y = source.halo.bottom + source.maps.height - 1
@@ -159,7 +165,7 @@ def transform_source(
         x = k.minimum_index(x, last_x) if over_x else x
         return source.load(plane + y * source.row + x)
 
-    square(k, t.scheme.data, load, lambda i, j, value: put(k, place, (i * side + j) * step, value), room)
+    square(k, t.scheme.data, load, lambda i, j, value: put(k, place, (i * points + j) * step, value), room)
 
 
 def put(k: Kernel, place: Pointer, index: Value, value: Value) -> None:

@@ -19,9 +19,9 @@ from convjit.codegen.tile import Tile, near_equal
 from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, Problem, Round, algorithm
 from convjit.kernels.conv import tile_sizes
-from convjit.kernels.winograd import name_of
+from convjit.kernels.schemes import SCHEMES
+from convjit.kernels.transforms import square, transposed
 from convjit.kernels.winograd_tiling import Tiling, corner_of, gain, put, square_cost, tiling, transform_source
-from convjit.kernels.winograd_transforms import SIDES, square, transposed
 from convjit.ops.conv import ConvBackwardWeights
 
 __all__: list[str] = []
@@ -116,26 +116,30 @@ def _layout(t: Tiling, blocks: int, target: Target) -> _Layout:
     return _Layout(t, target.lanes, total, -(-total // -(-total // most)), height, width)
 
 
-def _gain(made: int, problem: Problem) -> float:
-    t = tiling(problem, made)
-    transforms = t.reduced * square_cost(t.scheme.data) + t.outputs * square_cost(transposed(t.scheme.output))
-    return gain(problem, t, _EFFICIENCY, _FAR * transforms)
+def _gain(way: str, problem: Problem) -> float:
+    t = tiling(problem, way)
+
+    def transforms() -> float:
+        of_dy = square_cost(transposed(t.scheme.output), problem.target)
+        return _FAR * (t.reduced * square_cost(t.scheme.data, problem.target) + t.outputs * of_dy)
+
+    return gain(problem, t, _EFFICIENCY, transforms)
 
 
-def _workspace(made: int, problem: Problem) -> int:
-    t = tiling(problem, made)
+def _workspace(way: str, problem: Problem) -> int:
+    t = tiling(problem, way)
     return _layout(t, problem.blocks, problem.target).size * 4 * problem.target.lanes
 
 
-def _rounds(made: int, problem: Problem) -> list[Round]:
-    rounds = _layout(tiling(problem, made), problem.blocks, problem.target).rounds
+def _rounds(way: str, problem: Problem) -> list[Round]:
+    rounds = _layout(tiling(problem, way), problem.blocks, problem.target).rounds
     return [*(Round(stage, i, rounds) for i in range(rounds) for stage in (0, 1)), Round(2)]
 
 
-def _transform(made: int, k: Kernel, problem: Problem) -> int:
+def _transform(way: str, k: Kernel, problem: Problem) -> int:
     """Task: one map of x or dy, all tiles of one round."""
-    t = tiling(problem, made)
-    s, n = t.shape, t.scheme.side
+    t = tiling(problem, way)
+    s, n = t.shape, t.scheme.points
     lay = _layout(t, problem.blocks, problem.target)
     x, dy, space = problem.view(k, "x"), problem.view(k, "dy"), k.vectors(WORKSPACE)
     room = k.scratch(n * n)
@@ -169,9 +173,9 @@ def _transform(made: int, k: Kernel, problem: Problem) -> int:
     return lay.rounds * lay.maps
 
 
-def _multiply(made: int, k: Kernel, problem: Problem) -> int:
+def _multiply(way: str, k: Kernel, problem: Problem) -> int:
     """Task: one point of one group, a row of register tiles, in one round."""
-    t = tiling(problem, made)
+    t = tiling(problem, way)
     lay = _layout(t, problem.blocks, problem.target)
     space = k.vectors(WORKSPACE)
     many, _ = lay.many
@@ -215,12 +219,12 @@ def _product(
         sums.store(value + k.select(part > 0, sums.load(vector), 0), vector)
 
 
-def _transform_back(made: int, k: Kernel, problem: Problem) -> int:
+def _transform_back(way: str, k: Kernel, problem: Problem) -> int:
     """Task: the gradients of one register tile's filters and maps, V at a time, one to a lane."""
     op = problem.op
     assert isinstance(op, ConvBackwardWeights)
-    t = tiling(problem, made)
-    s, n = t.shape, t.scheme.side
+    t = tiling(problem, way)
+    s, n = t.shape, t.scheme.points
     lay = _layout(t, problem.blocks, problem.target)
     space, dw, room = k.vectors(WORKSPACE), k.scalars("dw"), k.scratch(n * n)
     filters, columns = lay.many
@@ -272,14 +276,14 @@ def _put(place: Pointer, value: Value, *, add: bool) -> None:
     place.store(place.load() + value if add else value)
 
 
-for _made in range(2, SIDES.stop - 2):
+for _way in SCHEMES:
     algorithm(
         ConvBackwardWeights,
-        name_of(_made),
+        _way,
         Algorithm(
-            (partial(_transform, _made), partial(_multiply, _made), partial(_transform_back, _made)),
-            partial(_gain, _made),
-            partial(_workspace, _made),
-            partial(_rounds, _made),
+            (partial(_transform, _way), partial(_multiply, _way), partial(_transform_back, _way)),
+            partial(_gain, _way),
+            partial(_workspace, _way),
+            partial(_rounds, _way),
         ),
     )

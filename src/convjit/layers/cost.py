@@ -30,6 +30,8 @@ class Cost(Layer):
     """What the totals hold, the cost itself first."""
     results: ClassVar[tuple[str, ...]] = ("totals",)
     """Arrays of results whose numbers add up over images and children, the totals first."""
+    of_labels: ClassVar[bool] = True
+    """Whether it goes by an image's label, so that images without one count nothing."""
 
     coeff: float = number("coeff", default=1.0, file="params", required=True)
     children: Given[tuple[str, ...], str | Sequence[str]] = names("children", default=())
@@ -72,6 +74,8 @@ class Logreg(Cost):
         outputs = inputs[1].features
         if classes and outputs != classes:
             found = f"'{probabilities.name}' has {outputs} outputs, but the data have {classes} classes"
+            if len(probabilities.inputs) == 1:
+                found += f"; change {probabilities.inputs[0]} (as by --set {probabilities.inputs[0]}.outputs={classes})"
             raise self.error(found, "inputs")
 
     def shape(self, inputs: Sequence[Maps]) -> Maps:

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from convjit.layers.base import Inner, Pass
 from convjit.layers.options import flag, number
-from convjit.ops.base import Array, Maps
+from convjit.ops.base import Maps
 from convjit.ops.copy import Copy
-from convjit.ops.dropout import DropoutBackward, DropoutForward, Scale
+from convjit.ops.dropout import DROPOUT_KEY, DropoutBackward, DropoutForward, Scale
 
 __all__ = ["Dropout", "Dropout2"]
 
@@ -32,7 +32,7 @@ class Dropout(Inner):
 
     def forward(self, step: Pass) -> None:
         if step.training and self.enable:
-            key = step.host(f"{self.name}.key", Array((2,), "int32"))
+            key = step.host(f"{self.name}.key", DROPOUT_KEY)
             op = DropoutForward(step.shape, self.keep, self.inverted)
             step.launch("forward", op, x=step.inputs[0], key=key, y=step.output)
         else:
@@ -43,7 +43,7 @@ class Dropout(Inner):
             return
         dy = step.gradient()
         if self.enable:
-            key = step.host(f"{self.name}.key", Array((2,), "int32"))
+            key = step.host(f"{self.name}.key", DROPOUT_KEY)
             op = DropoutBackward(step.shape, self.keep, self.inverted, dx.accumulate)
             step.launch("backward", op, dy=dy, key=key, dx=dx.buffer)
             return

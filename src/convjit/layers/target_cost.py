@@ -32,6 +32,7 @@ class TargetCost(Cost):
 
     fewest_inputs: ClassVar = 2
     most_inputs: ClassVar = 2
+    of_labels: ClassVar = False
     of_classes: ClassVar[bool] = True
     """Whether both inputs must be as wide as there are classes."""
 

@@ -119,6 +119,10 @@ class Op:
     """(read, written) pairs that may be the same buffer: each element is read before it is written, by the same
     task.
     """
+    exact: ClassVar[tuple[str, ...]] = ()
+    """Maps that have to be stored as float32: probabilities, what they come from, and the gradients of both."""
+    compared: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """(a, b) pairs of maps whose numbers are compared for being equal: b must be stored as exactly as a."""
 
     @classmethod
     def kind(cls) -> str:

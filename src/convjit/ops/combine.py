@@ -75,6 +75,7 @@ class MaximumBackward(Op):
     reads: ClassVar = ("x", "y", "dy")
     writes: ClassVar = ("dx",)
     in_place: ClassVar = (("dy", "dx"),)
+    compared: ClassVar = (("x", "y"),)
 
     maps: Maps
     accumulate: bool = False

@@ -38,6 +38,7 @@ class LogregForward(Op):
 
     reads: ClassVar = ("p", "labels")
     writes: ClassVar = ("costs",)
+    exact: ClassVar = ("p",)
 
     classes: int
     topk: int = 1
@@ -64,6 +65,7 @@ class LabelGradient(Op):
 
     reads: ClassVar = ("p", "labels")
     writes: ClassVar = ("dx",)
+    exact: ClassVar = ("p", "dx")
 
     classes: int
     coefficient: float

@@ -64,6 +64,7 @@ class CrossPoolBackward(Op):
 
     reads: ClassVar = ("x", "y", "dy")
     writes: ClassVar = ("dx",)
+    compared: ClassVar = (("x", "y"),)
 
     shape: CrossPoolShape
     accumulate: bool = False

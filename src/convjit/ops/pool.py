@@ -152,6 +152,7 @@ class MaxPoolBackward(ThroughNeuron):
 
     reads: ClassVar = ("x", "y", "dy", "z")
     writes: ClassVar = ("dx",)
+    compared: ClassVar = (("x", "y"),)
 
     shape: PoolShape
     accumulate: bool = False

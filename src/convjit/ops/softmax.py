@@ -26,6 +26,7 @@ class SoftmaxForward(Op):
     reads: ClassVar = ("x",)
     writes: ClassVar = ("y",)
     in_place: ClassVar = (("x", "y"),)
+    exact: ClassVar = ("x", "y")
 
     maps: Maps
 
@@ -45,6 +46,7 @@ class SoftmaxBackward(Op):
     reads: ClassVar = ("dy", "y")
     writes: ClassVar = ("dx",)
     in_place: ClassVar = (("dy", "dx"),)
+    exact: ClassVar = ("dy", "y", "dx")
 
     maps: Maps
     accumulate: bool = False

@@ -61,6 +61,7 @@ class CrossEntropyForward(Op):
 
     reads: ClassVar = ("p", "t")
     writes: ClassVar = ("costs",)
+    exact: ClassVar = ("p", "t")
 
     maps: Maps
 
@@ -79,6 +80,7 @@ class TargetGradient(Op):
 
     reads: ClassVar = ("p", "t")
     writes: ClassVar = ("dx",)
+    exact: ClassVar = ("p", "t", "dx")
 
     maps: Maps
     coefficient: float
@@ -112,6 +114,7 @@ class BinaryForward(Op):
 
     reads: ClassVar = ("p", "t")
     writes: ClassVar = ("costs",)
+    exact: ClassVar = ("p", "t")
 
     maps: Maps
     weight: float = 1.0
@@ -133,6 +136,7 @@ class BinaryBackward(Op):
 
     reads: ClassVar = ("p", "t")
     writes: ClassVar = ("dx",)
+    exact: ClassVar = ("p", "t", "dx")
 
     maps: Maps
     coefficient: float
@@ -164,6 +168,7 @@ class BinaryCounts(Op):
 
     reads: ClassVar = ("p", "t")
     writes: ClassVar = ("counts",)
+    exact: ClassVar = ("p", "t")
 
     classes: int
 
@@ -182,6 +187,7 @@ class SquaresForward(Op):
 
     reads: ClassVar = ("x", "labels")
     writes: ClassVar = ("costs",)
+    exact: ClassVar = ("x",)
 
     maps: Maps
 
@@ -199,6 +205,7 @@ class SquaresBackward(Op):
 
     reads: ClassVar = ("x", "labels")
     writes: ClassVar = ("dx",)
+    exact: ClassVar = ("x", "dx")
 
     maps: Maps
     coefficient: float

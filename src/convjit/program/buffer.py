@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from convjit.ops.base import NO_HALO, Halo, Op, Operand
 
-__all__ = ["Buffer", "Launch", "Program", "Role"]
+__all__ = ["BF16", "Buffer", "Launch", "Program", "Role"]
+
+BF16 = "bf16"
+"""How maps are stored in half the memory: as bfloat16."""
 
 
 class Role(enum.Enum):
@@ -20,6 +23,8 @@ class Role(enum.Enum):
     """Learned; kept from step to step, shared by programs of one net, saved in checkpoints."""
     INCREMENTS = "increments"
     """The momentum of learned arrays; kept and saved like them."""
+    GRADIENTS = "gradients"
+    """Of learned arrays, summed over the parts of a minibatch; kept from part to part and not saved."""
     INPUT = "input"
     """Written by the host before a step."""
     OUTPUT = "output"
@@ -34,11 +39,18 @@ class Buffer:
     operand: Operand
     role: Role = Role.ARENA
     halo: Halo = NO_HALO
+    dtype: str = "float32"
+    """Of maps, how they are stored: "float32" or BF16. Other operands have a type of their own."""
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it holds maps stored as bfloat16."""
+        return self.dtype == BF16
 
     def __str__(self) -> str:
         h = self.halo
         halo = "" if h == NO_HALO else f" halo {h.top},{h.left},{h.bottom},{h.right}"
-        return f"{self.name} [{self.operand}]{halo}"
+        return f"{self.name} [{self.operand}{' bf16' if self.narrow else ''}]{halo}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,17 @@ class Program:
     def of_role(self, *roles: Role) -> dict[str, Buffer]:
         """The buffers of some roles."""
         return {name: b for name, b in self.buffers().items() if b.role in roles}
+
+    @property
+    def update(self) -> int:
+        """The first launch of the update: those before it are run once for each part of a minibatch."""
+        changing = (
+            i
+            for i, one in enumerate(self.launches)
+            for b in one.buffers.values()
+            if b.role is Role.WEIGHTS and b.name in one.written
+        )
+        return next(changing, len(self.launches))
 
     def flops(self) -> int:
         """Of one step."""

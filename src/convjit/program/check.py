@@ -16,6 +16,7 @@ def check(program: Program) -> Program:
     3. The host's inputs are never written.
     4. Only maps have halos, and a halo is as wide as every reader's reach.
     5. An operand that is written shares its buffer with another operand only where the op allows it.
+    6. Only maps are narrow, and none that an op wants exact, or compares with others that are not.
     """
     known: dict[str, Buffer] = {}
     written: set[str] = set()
@@ -28,6 +29,13 @@ def check(program: Program) -> Program:
             reach = launch.op.reach(operand)
             if buffer.halo.union(reach) != buffer.halo:
                 raise ValueError(f"{launch.name}: {operand} reaches {reach}, beyond the halo of {buffer}")
+        narrow = {operand for operand, buffer in launch.buffers.items() if buffer.narrow}
+        for operand in narrow:
+            if not isinstance(launch.buffers[operand].operand, Maps) or operand in launch.op.exact:
+                raise ValueError(f"{launch.name}: {operand} may not be narrow, as {launch.buffers[operand]} is")
+        for one, other in launch.op.compared:
+            if other in narrow and one not in narrow:
+                raise ValueError(f"{launch.name}: {one} is compared with {other}, which is rounded")
         for name in sorted(launch.read):
             if name not in written and known[name].role in (Role.ARENA, Role.OUTPUT):
                 raise ValueError(f"{launch.name}: {name} is read before it is written")

@@ -5,13 +5,14 @@ bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from convjit.ops.base import ChannelMaps, Maps, PerImage
 from convjit.program.buffer import Buffer, Program, Role
 
-__all__ = ["ALIGNMENT", "Plan", "buffer_bytes", "plan", "stored_shape"]
+__all__ = ["ALIGNMENT", "Plan", "buffer_bytes", "plan", "stored_dtype", "stored_shape"]
 
 ALIGNMENT = 4096
 """Bytes; a page, so that no two buffers share a cache line or a page of the TLB."""
@@ -31,10 +32,16 @@ def stored_shape(buffer: Buffer, batch: int, lanes: int) -> tuple[int, ...]:
     return shape.shape
 
 
+def stored_dtype(buffer: Buffer) -> np.dtype[Any]:
+    """Type of the elements in memory; bfloat16, which NumPy does not have, as uint16."""
+    if isinstance(buffer.operand, Maps):
+        return np.dtype("uint16" if buffer.narrow else "float32")
+    return np.dtype(buffer.operand.dtype)
+
+
 def buffer_bytes(buffer: Buffer, batch: int, lanes: int) -> int:
     """Size in memory."""
-    dtype = "float32" if isinstance(buffer.operand, Maps) else buffer.operand.dtype
-    size = np.dtype(dtype).itemsize
+    size = stored_dtype(buffer).itemsize
     for side in stored_shape(buffer, batch, lanes):
         size *= side
     return size
@@ -50,6 +57,8 @@ class Plan:
     """What the arena's buffers would take if none shared a place."""
     weights: int
     increments: int
+    gradients: int
+    """Those of learned arrays, where they are summed over the parts of a minibatch."""
     transfer: int
     """Buffers that the host writes or reads."""
     batch: int
@@ -58,7 +67,7 @@ class Plan:
     @property
     def total(self) -> int:
         """Bytes of a step, the kernels' own scratch apart."""
-        return self.arena + self.weights + self.increments + self.transfer
+        return self.arena + self.weights + self.increments + self.gradients + self.transfer
 
     def bytes_of(self, buffer: Buffer) -> int:
         """Size of one buffer in memory."""
@@ -98,6 +107,7 @@ def plan(program: Program, lanes: int) -> Plan:
         sum(sizes.values()),
         total(Role.WEIGHTS),
         total(Role.INCREMENTS),
+        total(Role.GRADIENTS),
         total(Role.INPUT, Role.OUTPUT),
         program.batch,
         lanes,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from convjit.ops.base import NO_HALO, Maps
 from convjit.ops.halo import ClearHalo
-from convjit.program.buffer import Buffer, Launch
+from convjit.program.buffer import Launch
 from convjit.program.planner import buffer_bytes
 
 __all__ = ["Traffic", "traffic"]
@@ -30,7 +30,7 @@ def traffic(launch: Launch, batch: int, lanes: int) -> Traffic:
             return buffer_bytes(buffer, batch, lanes) - buffer_bytes(replace(buffer, halo=NO_HALO), batch, lanes)
         part = launch.op.touched(operand)
         halo = launch.op.reach(operand) if isinstance(part, Maps) else NO_HALO
-        return buffer_bytes(Buffer(buffer.name, part, halo=halo), batch, lanes)
+        return buffer_bytes(replace(buffer, operand=part, halo=halo), batch, lanes)
 
     read, written = launch.read_operands(), [o for o in launch.op.writes if o in launch.buffers]
 

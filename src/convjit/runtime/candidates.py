@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,9 +68,10 @@ def measure_launch(
     alone = _alone(launch)
     times: dict[str, list[float]] = {way: [] for way in ways}
     executors = {way: _executor(alone, batch, way, threads) for way in ways}
+    numbers = _numbers(launch, batch)
     try:
         for executor in executors.values():
-            _fill(executor)
+            _fill(executor, numbers)
             executor.run()
         for _ in range(_ROUNDS):
             for way, executor in executors.items():
@@ -110,26 +111,30 @@ def _executor(alone: Launch, batch: int, way: str, threads: int | None) -> Execu
     return Executor(Program(batch, (alone,)), Store(), threads=threads, ways=Ways({alone.name: way}))
 
 
-def _fill(executor: Executor) -> dict[str, NDArray[Any]]:
-    """The same random numbers for every executor, by operand."""
-    (launch,) = executor.program.launches
+def _numbers(launch: Launch, batch: int) -> dict[str, NDArray[np.float32]]:
+    """Random numbers for every operand that is read."""
     random = np.random.default_rng(1)
-    arrays = {}
-    for operand in launch.op.reads:
-        shape = launch.op.operands()[operand].logical(executor.program.batch)
-        arrays[operand] = random.standard_normal(shape, np.float32)
-        executor.write(launch.buffers[operand].name, arrays[operand])
-    return arrays
+    shapes = {operand: launch.op.operands()[operand].logical(batch) for operand in launch.op.reads}
+    return {operand: random.standard_normal(shape, np.float32) for operand, shape in shapes.items()}
+
+
+def _fill(executor: Executor, numbers: Mapping[str, NDArray[np.float32]]) -> None:
+    (launch,) = executor.program.launches
+    for operand, array in numbers.items():
+        executor.write(launch.buffers[operand].name, array)
 
 
 def _errors(alone: Launch, ways: Iterable[str], target: Target, threads: int | None) -> dict[str, float]:
     found: dict[str, float] = {}
-    wanted: dict[str, NDArray[Any]] | None = None
+    numbers = _numbers(alone, target.lanes)
+    wanted: Mapping[str, NDArray[Any]] = {}
     for way in ways:
         with _executor(alone, target.lanes, way, threads) as executor:
-            arrays = _fill(executor)
+            _fill(executor, numbers)
+            # As it is stored: the error of a way is not that of the numbers that it is given.
+            stored = {operand: executor.read(alone.buffers[operand].name) for operand in numbers}
             executor.run()
-            wanted = wanted or dict(alone.op.run({name: array.astype(np.float64) for name, array in arrays.items()}))
+            wanted = wanted or alone.op.run({name: array.astype(np.float64) for name, array in stored.items()})
             pairs = [(executor.read(alone.buffers[o].name), want) for o, want in wanted.items()]
             found[way] = max(float(np.linalg.norm(got - want) / np.linalg.norm(want)) for got, want in pairs)
     return found

@@ -43,7 +43,8 @@ class Executor:
     """One program, compiled and ready to run step after step.
 
     Learned arrays live in `store` and may be shared with other executors; everything else belongs to this one. Use it
-    as a context manager, or close it, so that its threads end.
+    as a context manager, or close it, so that its threads end. An `arena` that is large enough may be that of another
+    executor, if the two never run at the same time.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Executor:
         ways: Ways | None = None,
         constant: bool = False,
         progress: Progress | None = None,
+        arena: NDArray[np.uint8] | None = None,
     ) -> None:
         """`constant` says that learned arrays stay what they are until `arrays_changed` is called: what kernels make of
         them alone is made once.
@@ -66,7 +68,8 @@ class Executor:
         self.ways = ways or Ways()
         self.plan: Plan = plan(program, self.target.lanes)
         self.threads = thread_count(threads)
-        self._arena = allocate(self.plan.arena)
+        self.shares_arena = arena is not None and arena.nbytes >= self.plan.arena
+        self.arena = arena if arena is not None and self.shares_arena else allocate(self.plan.arena)
         self._host: dict[str, NdArray] = {}
         self._arrays = {name: self._place(buffer) for name, buffer in program.buffers().items()}
         self._constant = constant
@@ -79,10 +82,10 @@ class Executor:
 
     def _place(self, buffer: Buffer) -> NdArray:
         batch, lanes = self.program.batch, self.target.lanes
-        if buffer.role in (Role.WEIGHTS, Role.INCREMENTS):
+        if buffer.role in (Role.WEIGHTS, Role.INCREMENTS, Role.GRADIENTS):
             return self.store.ensure(buffer)
         if buffer.role is Role.ARENA:
-            return view_of(self._arena[self.plan.offsets[buffer.name] :], buffer, batch, lanes)
+            return view_of(self.arena[self.plan.offsets[buffer.name] :], buffer, batch, lanes)
         size = self.plan.bytes_of(buffer)
         self._host[buffer.name] = view_of(allocate(size), buffer, batch, lanes)
         return self._host[buffer.name]
@@ -162,14 +165,18 @@ class Executor:
             self._native(self._preparation, 0, len(self._preparation), ticks=False)
         self._prepared = True
 
-    def run(self) -> None:
-        """One step."""
+    def run(self, first: int = 0, end: int | None = None) -> None:
+        """One step, or the launches from `first` to before `end` of one."""
         self._prepare()
-        for first, last, native in self._segments:
+        end = len(self.program.launches) if end is None else end
+        for start, stop, native in self._segments:
+            start, stop = max(start, first), min(stop, end)
+            if start >= stop:
+                continue
             if native:
-                self._native(self._table, int(self._rows[first]), int(self._rows[last]), ticks=False)
+                self._native(self._table, int(self._rows[start]), int(self._rows[stop]), ticks=False)
             else:
-                self._reference(self.program.launches[first])
+                self._reference(self.program.launches[start])
 
     def _native(self, table: NDArray[np.int64], first: int, last: int, *, ticks: bool) -> None:
         self._state[:] = 0
@@ -231,6 +238,11 @@ class Executor:
     def memory_bytes(self) -> int:
         """Everything that this executor and its store hold for the program."""
         return self.plan.total + self.kernel_bytes
+
+    @property
+    def own_bytes(self) -> int:
+        """The same without what other executors of the store hold too."""
+        return self.plan.transfer + self.kernel_bytes + (0 if self.shares_arena else self.plan.arena)
 
     def close(self) -> None:
         """End the threads."""

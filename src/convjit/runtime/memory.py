@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.ops.base import ChannelMaps, Maps, PerImage
-from convjit.program import Buffer, buffer_bytes, stored_shape
+from convjit.program import Buffer, buffer_bytes, stored_dtype, stored_shape
+from convjit.runtime.bf16 import from_bf16, to_bf16
 
 __all__ = ["Store", "allocate", "from_lanes", "to_lanes", "view_of"]
 
@@ -33,9 +34,8 @@ def allocate(size: int) -> NDArray[np.uint8]:
 
 def view_of(memory: NDArray[np.uint8], buffer: Buffer, batch: int, lanes: int) -> NdArray:
     """A buffer's bytes as an array of its stored shape."""
-    dtype = "float32" if isinstance(buffer.operand, Maps) else buffer.operand.dtype
     shape = stored_shape(buffer, batch, lanes)
-    return memory[: buffer_bytes(buffer, batch, lanes)].view(dtype).reshape(shape)
+    return memory[: buffer_bytes(buffer, batch, lanes)].view(stored_dtype(buffer)).reshape(shape)
 
 
 def _inside(stored: NdArray, buffer: Buffer) -> NdArray:
@@ -45,12 +45,13 @@ def _inside(stored: NdArray, buffer: Buffer) -> NdArray:
 
 
 def from_lanes(stored: NdArray, buffer: Buffer, batch: int) -> NdArray:
-    """A copy as the logical array: (N, C, H, W) for maps, N rows for arrays per image."""
+    """A copy as the logical array: float32 (N, C, H, W) for maps, N rows for arrays per image."""
     if isinstance(buffer.operand, ChannelMaps):
         channels = np.moveaxis(_inside(stored, buffer), 4, 2)
         return channels.reshape(batch, -1, *channels.shape[3:])[:, : buffer.operand.channels].copy()
     if isinstance(buffer.operand, Maps):
-        return np.moveaxis(_inside(stored, buffer), 4, 1).reshape(-1, *buffer.operand.logical(1)[1:])[:batch].copy()
+        rows = np.moveaxis(_inside(stored, buffer), 4, 1).reshape(-1, *buffer.operand.logical(1)[1:])[:batch]
+        return from_bf16(rows) if buffer.narrow else rows.copy()
     return stored[:batch].copy() if isinstance(buffer.operand, PerImage) else stored.copy()
 
 
@@ -67,13 +68,14 @@ def to_lanes(logical: NdArray, stored: NdArray, buffer: Buffer) -> None:
         blocks, lanes = stored.shape[0], stored.shape[-1]
         index = np.arange(blocks * lanes)
         index[len(logical) :] = 0
-        inside[...] = np.moveaxis(logical[index].reshape(blocks, lanes, *logical.shape[1:]), 1, 4)
+        images = to_bf16(logical) if buffer.narrow else logical
+        inside[...] = np.moveaxis(images[index].reshape(blocks, lanes, *logical.shape[1:]), 1, 4)
     else:
         stored[: len(logical)] = logical
 
 
 class Store:
-    """Learned arrays and their increments by name, shared by all programs of one net."""
+    """Learned arrays, their increments and sums of gradients by name, shared by all programs of one net."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, NdArray] = {}

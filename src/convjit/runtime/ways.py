@@ -9,7 +9,7 @@ from convjit.codegen.target import Target
 from convjit.errors import UsageError
 from convjit.kernels import Problem, candidates, choose, has_kernel
 from convjit.ops.base import NO_HALO
-from convjit.program import Launch, Program
+from convjit.program import AGAIN, Launch, Program
 
 __all__ = ["Ways", "asked"]
 
@@ -17,7 +17,7 @@ __all__ = ["Ways", "asked"]
 @dataclass(frozen=True)
 class Ways:
     """`chosen` names algorithms by launch; all others are chosen by arithmetic, from those whose workspace is at most
-    `workspace` bytes.
+    `workspace` bytes. A launch that is run again is computed as the first time.
     """
 
     chosen: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -29,9 +29,10 @@ class Ways:
         UsageError if the algorithm that was chosen does not exist for it.
         """
         plain = asked(launch, batch, target)
-        if plain is None or launch.name not in self.chosen:
+        first = launch.name.removesuffix(AGAIN)
+        if plain is None or first not in self.chosen:
             return plain and choose(plain, self.workspace)
-        name, found = self.chosen[launch.name], candidates(plain)
+        name, found = self.chosen[first], candidates(plain)
         if name not in found:
             raise UsageError(f"{launch.name}: there is no algorithm '{name}' for it; there are {', '.join(found)}")
         return replace(plain, algorithm=name)
@@ -47,4 +48,5 @@ def asked(launch: Launch, batch: int, target: Target) -> Problem | None:
     if not has_kernel(launch.op):
         return None
     halos = tuple((o, launch.buffers[o].halo) for o in launch.op.names if launch.buffers[o].halo != NO_HALO)
-    return Problem(launch.op, batch, halos, target)
+    narrow = tuple(o for o in launch.op.names if launch.buffers[o].narrow)
+    return Problem(launch.op, batch, halos, target, narrow=narrow)

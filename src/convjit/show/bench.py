@@ -19,11 +19,12 @@ _WORST = 5
 
 def bench_record(result: BenchResult) -> dict[str, Any]:
     """The benchmark for machines; bandwidths are (read, copy) in GB/s."""
-    plain = ("images_per_s", "ms", "gflops", "peak_gflops", "batch", "threads", "processor", "target")
+    plain = ("images_per_s", "ms", "gflops", "peak_gflops", "batch", "dtype", "threads", "processor", "target")
     keys = ("name", "op", "ms", "flops", "bytes", "intensity", "gflops", "gbps", "bound", "roof_ms", "share", "lost_ms")
     launches = [{key: getattr(launch, key) for key in keys} for launch in result.launches]
     memory = {level.name: [level.read, level.copy] for level in result.memory.levels}
-    return {**{key: getattr(result, key) for key in plain}, "memory_gbps": memory, "launches": launches}
+    fitted = {"memory": result.fitted.record()} if result.fitted else {}
+    return {**{key: getattr(result, key) for key in plain}, "memory_gbps": memory, "launches": launches, **fitted}
 
 
 def show_bench(screen: Screen, result: BenchResult) -> None:
@@ -40,8 +41,10 @@ def show_bench(screen: Screen, result: BenchResult) -> None:
     worst = ", ".join(f"{one.name} {one.lost_ms:.2f} ms" for one in result.worst[:_WORST])
     screen.line(f"lost: {lost:.2f} of {whole:.2f} ms are beyond the roofs, most in {worst}")
     screen.line(_rates(result))
+    if result.fitted:
+        screen.line(result.fitted.text())
     screen.line(
-        f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images, "
+        f"{result.images_per_s:,.0f} images/s: {result.ms:.2f} ms a step of {result.batch} images in {result.dtype}, "
         f"{result.gflops:.0f} GFLOP/s, {100 * result.gflops / result.peak_gflops:.1f} % of the peak"
     )
 
@@ -101,7 +104,12 @@ def show_comparison(screen: Screen, before: Mapping[str, Any], result: BenchResu
     ):
         table.add_row(name, f"{times[0]:.3f}", f"{times[1]:.3f}", _change(*times))
     screen.show(table)
-    for key, now in (("batch", result.batch), ("threads", result.threads), ("target", result.target)):
+    for key, now in (
+        ("batch", result.batch),
+        ("dtype", result.dtype),
+        ("threads", result.threads),
+        ("target", result.target),
+    ):
         if key in before and before[key] != now:
             screen.warn(f"not the same: {key} was {before[key]} and is {now}")
     faster = result.images_per_s / before["images_per_s"]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-__all__ = ["Bar", "Screen", "count", "duration", "mean_share", "megabytes", "percent"]
+__all__ = ["Bar", "Screen", "count", "duration", "mean_share", "megabytes", "outcome", "percent"]
 
 _PATIENCE = 0.5
 _REFRESH = 0.2
@@ -123,6 +123,11 @@ def count(number: float) -> str:
 def megabytes(size: int) -> str:
     """Bytes for reading."""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def outcome(loss: float, error: float | None) -> str:
+    """What a test came to; without an error where none are counted."""
+    return f"loss {loss:.4f}" if error is None else f"error {percent(error)}, loss {loss:.4f}"
 
 
 def percent(share: float) -> str:

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from convjit.data import Images
-from convjit.data.dataset import in_memory
+from convjit.data import Encoded, Images
+from convjit.data.dataset import parts_of, some_of
 from convjit.data.stream import shown
 from convjit.errors import UsageError
 from convjit.show.console import Bar, Screen
@@ -122,15 +122,15 @@ def _look(original: Original, before: RunFolder | OriginalCheckpoint | None, scr
                 write_predictions(run, dataset, path, views=views_of(original), cost=original.text("logreg-name"))
                 screen.line(f"wrote {shown(path)}")
             if original.flag("test-only"):
-                _test(original, run, in_memory(dataset.test, "convjit legacy"), screen)
+                _test(original, run, dataset.test, screen)
 
 
-def _test(original: Original, run: Run, images: Images, screen: Screen) -> None:
+def _test(original: Original, run: Run, images: Images | Encoded, screen: Screen) -> None:
     """Every batch of the test range, then all of them."""
     first, start = original.range("test-range").first, 0
     whole: CostSums | None = None
-    for number, size in enumerate(images.parts or (len(images),), first):
-        some = images.some(start, start + size)
+    for number, size in enumerate(parts_of(images) or (len(images),), first):
+        some = some_of(images, start, start + size)
         start += size
         costs = run.test_costs(some, views=views_of(original), cost=original.text("logreg-name"))
         whole = whole + costs if whole else costs

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from convjit.graph import LayerCounts, Net, counts, lower
+from convjit.graph.lower import Dtype
 from convjit.layers import Inner
 from convjit.program import Plan, Program
-from convjit.runtime import thread_count
+from convjit.runtime import Ways, thread_count
+from convjit.runtime.fit import Fitted, fit
 from convjit.runtime.planned import planned
 from convjit.show.console import Screen, count, megabytes
 
@@ -17,10 +19,11 @@ __all__ = ["Memory", "NetView", "show_layers", "show_memory"]
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a training step; `unshared` is the arena if no two buffers shared a place."""
+    """Bytes of a training step, or of a part of one; `unshared` is the arena if no two buffers shared a place."""
 
     weights: int
     increments: int
+    gradients: int
     arena: int
     unshared: int
     transfer: int
@@ -29,12 +32,12 @@ class Memory:
     @classmethod
     def of(cls, plan: Plan, scratch: int) -> Memory:
         """From a plan, and what kernels need beside it: the scratch of all threads, and the workspace."""
-        return cls(plan.weights, plan.increments, plan.arena, plan.unshared, plan.transfer, scratch)
+        return cls(plan.weights, plan.increments, plan.gradients, plan.arena, plan.unshared, plan.transfer, scratch)
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.increments + self.arena + self.transfer + self.scratch
+        return self.weights + self.increments + self.gradients + self.arena + self.transfer + self.scratch
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,32 @@ class NetView:
     counts: dict[str, LayerCounts]
     program: Program
     memory: Memory
+    fitted: Fitted | None = None
 
     @classmethod
-    def of(cls, net: Net, batch: int) -> NetView:
-        """Plan a net; nothing is compiled."""
-        program = lower(net, batch, "train")
-        plan, scratch, workspace = planned(program)
-        memory = Memory.of(plan, scratch * thread_count() + workspace)
-        return cls(net, batch, counts(net), program, memory)
+    def of(
+        cls,
+        net: Net,
+        batch: int,
+        *,
+        dtype: Dtype = "fp32",
+        accumulate: bool = False,
+        limit: int | None = None,
+    ) -> NetView:
+        """Plan a net, in at most `limit` bytes; nothing is compiled."""
+        program, ways, threads = lower(net, batch, dtype=dtype, accumulate=accumulate), Ways(), thread_count()
+        fitted = None if limit is None else fit(program, limit, ways, threads=threads)
+        if fitted:
+            program, ways = fitted.program, fitted.ways
+        plan, scratch, workspace = planned(program, ways=ways)
+        memory = Memory.of(plan, scratch * threads + workspace)
+        return cls(net, batch, counts(net), program, memory, fitted)
 
     def record(self) -> dict[str, Any]:
         """For machines; operations are those of one image."""
-        memory = {**vars(self.memory), "total": self.memory.total}
+        memory: dict[str, Any] = {**vars(self.memory), "total": self.memory.total}
+        if self.fitted:
+            memory |= self.fitted.record()
         layers = [
             {
                 "name": name,
@@ -106,7 +123,8 @@ def show_layers(screen: Screen, net: Net, found: dict[str, LayerCounts]) -> None
 
 def show_memory(screen: Screen, memory: Memory, batch: int, *, others: str = "") -> None:
     """Where the bytes of a step go."""
-    parts = ("weights", "increments", "arena", "transfer", "scratch")
+    kept = ("weights", "increments", *(("gradients",) if memory.gradients else ()))
+    parts = (*kept, "arena", "transfer", "scratch")
     listed = ", ".join(f"{part} {megabytes(getattr(memory, part))}" for part in parts)
     shared = f"; the arena would be {megabytes(memory.unshared)} if nothing shared a place"
     screen.line(f"memory at {batch} images a step: {megabytes(memory.total)} ({listed}{shared}){others}")

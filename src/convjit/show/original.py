@@ -43,6 +43,12 @@ class OriginalView(OriginalWatcher):
         self._screen, self._bar, self._program = screen, bar, program
         self._classes: Sequence[str] = ()
 
+    def broken(self, line: str) -> None:
+        self._screen.warn(f"{line}; another image takes its place")
+
+    def left_out(self, line: str) -> None:
+        self._screen.warn(f"{line}; it is left out of the tests")
+
     def planned(self, job: Job) -> None:
         self._bar.close()
         self._classes = job.dataset.classes

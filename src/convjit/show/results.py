@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.data.stream import shown
-from convjit.show.console import Screen, mean_share, percent
+from convjit.show.console import Screen, mean_share, outcome, percent
 from convjit.train.evaluate import Prediction, TestResult
 from convjit.train.gradient_check import ArrayCheck, GradientCheck
 from convjit.train.sums import listed
@@ -30,6 +30,8 @@ _TABLE = 12
 """Classes up to which a confusion table fits on a screen."""
 _WIDTH = 9
 _PAIRS = 20
+_BROKEN = 10
+"""Broken images that are named."""
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -63,19 +65,25 @@ def test_record(
 ) -> dict[str, Any]:
     """A test for machines; the error is 0 to 1, `counts` are those of a confusion table."""
     found: dict[str, Any] = {"run": run, "step": result.step, "images": result.images}
-    found |= {"test_error": result.error, "test_loss": result.loss}
+    found |= {"test_error": result.error if result.counts_errors else None, "test_loss": result.loss}
     found |= {name: listed(rates) for name, rates in result.rates.items()}
     if result.broken:
         found["broken"] = result.broken
+    if result.unlabelled:
+        found["unlabelled"] = result.unlabelled
     return found if counts is None else {**found, "classes": list(classes), "confusion": counts.tolist()}
 
 
 def show_test(screen: Screen, result: TestResult, classes: Sequence[str]) -> None:
     """A test; of detectors with what they are worth for every class."""
     trained = f"{result.images:,} images, after {result.step:,} steps of training"
-    screen.line(f"test error {percent(result.error)}, loss {result.loss:.4f} ({trained})")
+    screen.line(f"test {outcome(result.loss, result.error if result.counts_errors else None)} ({trained})")
     if result.broken:
+        for line in result.skipped[:_BROKEN]:
+            screen.warn(line)
         screen.warn(f"{result.broken} images cannot be decoded, and were left out")
+    if result.unlabelled:
+        screen.warn(f"{result.unlabelled} images have no label, and count neither as right nor as wrong")
     if not result.rates:
         return
     table = screen.table("class", *(f">{name}" for name in result.rates))

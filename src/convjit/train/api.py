@@ -34,6 +34,9 @@ def train(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
+    accumulate: int | None = None,
+    memory: int | str | None = None,
     threads: int | None = None,
     out: PathLike | None = None,
     resume: PathLike | None = None,
@@ -44,13 +47,15 @@ def train(
     `net` is the name of a net that comes with convjit, the path of a .cfg file, or a `Net` (then with a `recipe`);
     `data` a path or a `Dataset`, by default what the net's recipe names. `set` changes options of the files,
     "LAYER.KEY=VALUE". Epochs and batch default to the recipe's, the seed to 1, threads to what the machine allows,
-    `out` to a new folder in "runs". `resume` goes on with a run's folder; then only data, epochs and threads may be
-    given.
+    `out` to a new folder in "runs". `dtype` "bf16" stores activations and gradients in half the memory of "fp32".
+    `accumulate` computes each minibatch in so many equal parts, which takes the memory of one; `memory` limits what a
+    step, or a part, takes: bytes, or "500MB". `resume` goes on with a run's folder; then only data, epochs, memory and
+    threads may be given.
     Ctrl-C writes a checkpoint before KeyboardInterrupt comes. Raises ConvjitError.
     """
     result = carry_out(
-        net, data, params=params, recipe=recipe, overrides=set, epochs=epochs, batch=batch, seed=seed, threads=threads,
-        out=out, resume=resume, watcher=watcher,
+        net, data, params=params, recipe=recipe, overrides=set, epochs=epochs, batch=batch, seed=seed, dtype=dtype,
+        accumulate=accumulate, memory=memory, threads=threads, out=out, resume=resume, watcher=watcher,
     )  # fmt: skip
     if result.interrupted == signal.SIGINT:
         raise KeyboardInterrupt
@@ -69,6 +74,9 @@ def carry_out(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
+    accumulate: int | None = None,
+    memory: int | str | None = None,
     threads: int | None = None,
     out: PathLike | None = None,
     resume: PathLike | None = None,
@@ -83,11 +91,13 @@ def carry_out(
 
     `tune` measures every way to compute each launch and takes the fastest, for this run and for good.
     """
+    from convjit.runtime.fit import bytes_of
     from convjit.train.job import new_job, resumed_job
     from convjit.train.run_folder import RunFolder, check_new
     from convjit.train.trainer import SECONDS_BETWEEN_CHECKPOINTS, Trainer
     from convjit.train.tuning import fastest, measure
 
+    limit = 0 if memory is None else bytes_of(memory)
     source = Path(data) if isinstance(data, str | os.PathLike) else data
     with ExitStack() as stack:
         folder = None
@@ -98,6 +108,7 @@ def carry_out(
                 "--set": overrides or None,
                 "--batch": batch,
                 "--seed": seed,
+                "--accumulate": accumulate,
             }
             fixed |= {
                 "--out": out,
@@ -112,7 +123,7 @@ def carry_out(
                 )
             folder = RunFolder.open(Path(resume))
             stack.enter_context(folder.lock())
-            job = resumed_job(folder, source, epochs=epochs, notes=notes)
+            job = resumed_job(folder, source, epochs=epochs, dtype=dtype, memory=limit, notes=notes)
         else:
             if out is not None:
                 check_new(Path(out))
@@ -125,13 +136,16 @@ def carry_out(
                 epochs=epochs,
                 batch=batch,
                 seed=seed,
+                dtype=dtype,
+                accumulate=accumulate,
+                memory=limit,
                 lenient=lenient,
                 allow_code=allow_code,
                 notes=notes,
             )
         if tune:
             told = watcher.measuring if watcher else None
-            job = replace(job, ways=fastest(measure(job.net, job.batch, threads, progress=told)))
+            job = replace(job, ways=fastest(measure(job.net, job.part, threads, dtype=job.dtype, progress=told)))
         between = SECONDS_BETWEEN_CHECKPOINTS if seconds_between_checkpoints is None else seconds_between_checkpoints
         trainer = Trainer(job, threads=threads, watcher=watcher, seconds_between_checkpoints=between)
         stack.enter_context(trainer)

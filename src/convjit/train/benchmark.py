@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convjit.graph.lower import lower
+from convjit.graph.lower import Dtype, lower
 from convjit.graph.net import Net
 from convjit.program import Role
 from convjit.program.traffic import traffic
-from convjit.runtime import Executor, LaunchTime, Store
+from convjit.runtime import Executor, LaunchTime, Store, Ways, thread_count
 from convjit.runtime.bandwidth import Memory, measure_memory
 from convjit.runtime.compiler import Progress
+from convjit.runtime.fit import Fitted, fit
 from convjit.runtime.machine import processor_name
 from convjit.runtime.peak import Peak
 from convjit.train.initial import initial_weights
@@ -82,7 +83,10 @@ class BenchResult:
     target: str
     threads: int
     batch: int
+    dtype: Dtype
     launches: tuple[LaunchResult, ...]
+    fitted: Fitted | None = None
+    """What was done for a limit of memory."""
 
     @property
     def worst(self) -> list[LaunchResult]:
@@ -95,15 +99,21 @@ def benchmark(
     batch: int,
     threads: int | None = None,
     *,
+    dtype: Dtype = "fp32",
     seconds: float = 4.0,
+    limit: int | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Time training steps of `batch` images for about `seconds`, the machine before and after, and profiled steps.
 
-    The data are random and the learning rates those of the first step, so that all work of a real step is done.
+    The data are random and the learning rates those of the first step, so that all work of a real step is done. It is
+    done in at most `limit` bytes.
     """
-    store = Store()
-    with Executor(lower(net, batch, "train"), store, threads=threads, progress=progress) as executor:
+    store, program, ways, fitted = Store(), lower(net, batch, dtype=dtype), Ways(), None
+    if limit is not None:
+        fitted = fit(program, limit, ways, threads=thread_count(threads))
+        program, ways = fitted.program, fitted.ways
+    with Executor(program, store, threads=threads, ways=ways, progress=progress) as executor:
         _fill(executor, net, store)
         peak = Peak(executor.threads)
         try:
@@ -136,7 +146,9 @@ def benchmark(
         executor.target.name,
         executor.threads,
         batch,
+        dtype,
         launches,
+        fitted,
     )
 
 

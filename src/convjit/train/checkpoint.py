@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from convjit.data import Preprocessing
-from convjit.errors import RunError
+from convjit.errors import RunError, UsageError
+from convjit.graph.lower import Dtype, dtype_of
 from convjit.train.disk import write_file
 from convjit.train.order import Order
 from convjit.train.sums import NO_SUMS, Sums
@@ -79,6 +80,12 @@ class State:
     """Images of the data batches, where minibatches keep to them."""
     ways: Mapping[str, str] = field(default_factory=dict)
     """Algorithms of launches that were chosen by measuring."""
+    dtype: Dtype = "fp32"
+    """What activations and gradients are stored as."""
+    accumulate: int = 1
+    """Equal parts in which a minibatch is computed."""
+    memory: int = 0
+    """Bytes that a training step may take; 0 for no limit."""
 
     def text(self) -> str:
         """As JSON."""
@@ -90,11 +97,19 @@ class State:
         found = json.loads(text)
         if not isinstance(found, dict) or not set(_KINDS) - _LATER <= set(found) <= set(_KINDS):
             raise ValueError("fields are missing or unknown")
-        return cls(**{name: kind(found[name]) for name, kind in _KINDS.items() if name in found})
+        state = cls(**{name: kind(found[name]) for name, kind in _KINDS.items() if name in found})
+        if state.batch % state.accumulate:
+            raise ValueError(f"{state.batch} images do not divide into {state.accumulate} parts")
+        return state
 
     def steps_per_epoch(self) -> int:
         """Minibatches of an epoch; the last may be short."""
         return Order(self.parts or (self.train_images,), self.batch).steps_per_epoch
+
+    @property
+    def part(self) -> int:
+        """Images that are computed at a time."""
+        return self.batch // self.accumulate
 
 
 def _text(value: Any) -> str:
@@ -146,6 +161,13 @@ def _ways(value: Any) -> Mapping[str, str]:
     return {_text(launch): _text(algorithm) for launch, algorithm in value.items()}
 
 
+def _dtype(value: Any) -> Dtype:
+    try:
+        return dtype_of(_text(value))
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
 def _sums(value: Any) -> Sums:
     if not isinstance(value, dict) or set(value) != {"loss", "error", "images"}:
         raise ValueError(f"{value!r} are no sums")
@@ -177,8 +199,11 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "preprocessing": _preprocessing,
     "parts": _tuple(_positive),
     "ways": _ways,
+    "dtype": _dtype,
+    "accumulate": _positive,
+    "memory": _count,
 }
-_LATER = {"parts", "preprocessing", "ways"}
+_LATER = {"accumulate", "dtype", "memory", "parts", "preprocessing", "ways"}
 """Fields that the first version did not write."""
 
 

@@ -36,8 +36,9 @@ __all__ = ["Prediction", "Run", "TestResult", "read_image"]
 class TestResult:
     """Means over a test set; the error is 0 to 1. `step` is how many minibatches the net had been trained on.
 
-    `broken` images could not be decoded, and are not among the `images`. `rates` are shares for every class, such as
-    "precision", of the net's first cost.dce; nan where there is none.
+    `broken` images could not be decoded, and are not among the `images`; of these, `unlabelled` have no label and count
+    nothing in loss and error. `rates` are shares for every class, such as "precision", of the net's first cost.dce; nan
+    where there is none.
     """
 
     step: int
@@ -46,6 +47,11 @@ class TestResult:
     error: float
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     broken: int = 0
+    counts_errors: bool = True
+    """Whether the main cost counts errors; the loss stands for the error if not."""
+    unlabelled: int = 0
+    skipped: tuple[str, ...] = ()
+    """The broken images, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +97,10 @@ class Run:
         self.preprocessing = known or preprocessing_of(self.net, self.recipe)
         self._session = Session(
             self.net,
-            state.batch,
+            state.part,
             mean,
             preprocessing=self.preprocessing,
+            dtype=state.dtype,
             ways=Ways(state.ways),
             constant=True,
             threads=threads,
@@ -142,8 +149,10 @@ class Run:
         """Loss and error over the test set, of 1, 9 or 10 views; by default as many as the recipe says."""
         costs = self.test_costs(self.open_data(data).test, views=views or self.recipe.views)
         main, rates = costs.main, costs.class_rates
-        broken = self._session.left_out
-        return TestResult(self.state.step, costs.images, main.mean_loss, main.mean_error, rates, broken)
+        means = main.mean_loss, main.mean_error
+        left_out, skipped = self._session.left_out, tuple(self._session.broken)
+        unlabelled, counted = costs.images - main.images, self.net.counts_errors
+        return TestResult(self.state.step, costs.images, *means, rates, left_out, counted, unlabelled, skipped)
 
     def test_costs(self, images: Images | Encoded, *, views: int = 1, cost: str = "") -> CostSums:
         """What every cost comes to over some images; of several views the one named, by default the main one."""
@@ -156,14 +165,20 @@ class Run:
     ) -> NDArray[np.int64]:
         """Test images by their class (rows) and the class that the net finds most probable (columns).
 
-        Of several views the mean probabilities count; by default there are as many as the recipe says.
+        An image of several classes stands in the row of the one that was found, or else of its first. Of several views
+        the mean probabilities count; by default there are as many as the recipe says. RunError if the net has no
+        numbers for the classes.
         """
+        self._check_outputs()
         images = self.open_data(data).test
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for label, row in zip(images.labels, self.mean_rows(images, views or self.recipe.views), strict=True):
+        rows = self.mean_rows(images, views or self.recipe.views)
+        for place, (label, row) in enumerate(zip(images.labels, rows, strict=True)):
             # Neither images without a label nor those that cannot be decoded.
             if label >= 0 and not np.isnan(row).any():
-                counts[label, int(row.argmax())] += 1
+                found = int(row.argmax())
+                right = images.targets is not None and images.targets[place, found]
+                counts[found if right else label, found] += 1
         return counts
 
     def rows(self, layer: str, images: Images | Encoded) -> Iterator[NDArray[np.float32]]:
@@ -201,9 +216,10 @@ class Run:
         """Predictions in order, and in the place of a file that cannot be used the error that says why."""
         if why := self.preprocessing.check():
             raise RunError(f"the run's images {why}")
+        self._check_outputs()
         quiet()
         remaining = iter(paths)
-        while some := list(islice(remaining, self.state.batch)):
+        while some := list(islice(remaining, self.state.part)):
             images: list[NDArray[np.uint8] | DataError] = []
             for path in some:
                 try:
@@ -218,8 +234,15 @@ class Run:
                 else:
                     yield Prediction(os.fspath(path), self.classes, tuple(next(rows)))
 
-    def _ready(self, mode: str, images: int, exports: tuple[str, ...] = ()) -> Session:
-        """The session with the program of this mode for so many images compiled and the weights in place."""
+    def _check_outputs(self) -> None:
+        """RunError unless the net says something of every class."""
+        name = self.net.outputs[0]
+        if (numbers := self.net.nodes[name].output.features) != len(self.classes):
+            found = f"layer '{name}' ends in {numbers} numbers, not in one for each of the {len(self.classes)} classes"
+            raise RunError(f"{self.path}: {found}; convjit features writes what a layer makes of images")
+
+    def _ready(self, mode: str, images: int = 0, exports: tuple[str, ...] = ()) -> Session:
+        """The session with the program of this mode for so many images, 0 for any number, and the weights in place."""
         self._session.executor("test" if mode == "test" else "predict", exports, images)
         if self._filled < self._session.programs:
             self._session.set_arrays(self.checkpoint.arrays(), increments=False)

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from convjit.data import Dataset, Images
+from convjit.data import Dataset
+from convjit.data.dataset import parts_of, some_of
 from convjit.data.stream import shown
 from convjit.errors import RunError, UsageError
 from convjit.train.disk import write_file
@@ -37,13 +38,11 @@ def write_features(
     if split not in ("train", "test"):
         raise UsageError(f"'{shown(split)}' is no split; there are train and test")
     images = dataset.train if split == "train" else dataset.test
-    parts = images.parts if isinstance(images, Images) and len(images.parts) > 1 else (len(images),)
+    parts = parts_of(images) or (len(images),)
     files: list[Path] = []
     start = 0
     for number, size in enumerate(parts, first):
-        some = images
-        if isinstance(images, Images):
-            some = images.some(start, start + size)
+        some = some_of(images, start, start + size)
         start += size
         data = np.array(list(run.rows(layer, some)))
         stem = "features" if len(parts) == 1 else f"features-{number}"

@@ -224,7 +224,8 @@ def _values(net: Net, program: Program, seed: int) -> dict[str, NDArray[Any]]:
             classes = min(net.nodes[cost.inputs[-1]].output.features for cost in net.costs)
             found[name] = (random.uniform(key, math.prod(shape)).reshape(shape) * classes).astype(np.int32)
         elif name.endswith(".key"):
-            found[name] = random.words(key, 2).view(np.int32)
+            found[name] = random.words(key, math.prod(shape)).view(np.int32)
+            found[name][2:] = 0
         elif name in ("crops", "cuts", "mean", "tints"):
             found[name] = np.zeros(shape, np.int32 if name in ("crops", "cuts") else np.float64)
         elif name == "targets":

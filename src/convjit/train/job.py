@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convjit.cfg import NetTexts, definition_text, find_net, parameter_text, parse_net
 from convjit.data import (
     Dataset,
@@ -27,6 +29,8 @@ from convjit.data.dataset import parts_of
 from convjit.data.stream import shown
 from convjit.errors import RunError, UsageError, near
 from convjit.graph import Net, Recipe
+from convjit.graph.lower import Dtype, dtype_of
+from convjit.layers import Logreg
 from convjit.train.checkpoint import Checkpoint, State, newest
 from convjit.train.initial import RunCode
 from convjit.train.order import Order
@@ -35,7 +39,7 @@ from convjit.train.prepare import preprocessing_of
 from convjit.train.run_folder import RunFolder
 from convjit.train.sums import NO_SUMS
 
-__all__ = ["NAMED_DATA", "Job", "Notes", "net_of", "new_job", "open_data", "resumed_job"]
+__all__ = ["NAMED_DATA", "Job", "Notes", "net_of", "new_job", "open_data", "parts_of_minibatch", "resumed_job"]
 
 DEFAULT_NET = "default"
 
@@ -78,6 +82,17 @@ class Job:
     run_code: RunCode | None = None
     ways: Mapping[str, str] = field(default_factory=dict)
     """Algorithms of launches that were chosen by measuring."""
+    dtype: Dtype = "fp32"
+    """What activations and gradients are stored as."""
+    accumulate: int = 1
+    """Equal parts in which a minibatch is computed."""
+    memory: int = 0
+    """Bytes that a training step, or a part of one, may take; 0 for no limit."""
+
+    @property
+    def part(self) -> int:
+        """Images of a part."""
+        return self.batch // self.accumulate
 
     @cached_property
     def order(self) -> Order:
@@ -150,15 +165,20 @@ def new_job(
     epochs: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
+    accumulate: int | None = None,
+    memory: int = 0,
     lenient: bool = False,
     allow_code: bool = False,
     notes: Notes | None = None,
 ) -> Job:
     """A training from the start. Data default to those that the net's recipe names.
 
-    `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's initialisers name.
+    `accumulate` is in how many equal parts a minibatch is computed, `memory` how many bytes that may take, 0 for as
+    many as it takes. `lenient` makes warnings of unknown keys, `allow_code` runs the functions that the net's
+    initialisers name.
     """
-    notes = notes or Notes()
+    notes, stored = notes or Notes(), dtype_of(dtype or "fp32")
     if isinstance(net, Net):
         if params is not None or overrides:
             raise UsageError("a net given as an object has no files; change its layers instead of giving params or set")
@@ -182,12 +202,18 @@ def new_job(
     )
     for warning in loaded.warnings:
         notes.warn(warning)
+    if not lenient and _has_several(dataset) and any(isinstance(cost, Logreg) for cost in loaded.net.costs):
+        notes.warn(
+            "images have several labels, of which cost.logreg learns one at a time, drawn anew in every epoch, and "
+            "tests the first; cost.bce and cost.dce take them all"
+        )
     definition, parameters = _decoded(texts.definition), _decoded(texts.parameters)
     given = None
     # What only a lenient reader takes could not be read back.
     if overrides or lenient:
         definition, parameters = definition_text(loaded.net), parameter_text(loaded.net, loaded.recipe)
         given = (texts.definition, texts.parameters)
+    minibatch = batch or loaded.recipe.minibatch
     return Job(
         texts.name,
         loaded.net,
@@ -197,11 +223,27 @@ def new_job(
         parameters,
         where,
         epochs or loaded.recipe.epochs,
-        batch or loaded.recipe.minibatch,
+        minibatch,
         1 if seed is None else seed,
         given,
+        accumulate=parts_of_minibatch(minibatch, accumulate),
+        memory=memory,
         run_code=code_runner(loaded.net, notes.warn) if allow_code else None,
+        dtype=stored,
     )
+
+
+def parts_of_minibatch(batch: int, parts: int | None) -> int:
+    """The number of parts, by default 1; UsageError unless a minibatch divides into so many equal ones."""
+    parts = 1 if parts is None else parts
+    if parts < 1 or batch % parts:
+        nearest = [n for n in range(1, batch + 1) if batch % n == 0]
+        able = sorted(sorted(nearest, key=lambda n: abs(n - parts))[:3])
+        raise UsageError(
+            f"--accumulate {parts}: a minibatch of {batch} images does not divide into {parts} equal parts, but into "
+            f"{' or '.join(map(str, able))}; another --batch divides otherwise"
+        )
+    return parts
 
 
 def _data_of(
@@ -223,21 +265,32 @@ def _data_of(
     return open_data(name, notes), name
 
 
+def _has_several(dataset: Dataset) -> bool:
+    """Whether training images may be of several classes at once."""
+    targets = dataset.train.targets
+    return targets is not None and bool((targets.sum(1, dtype=np.int64) > 1).any())
+
+
 def resumed_job(
     folder: RunFolder,
     data: str | Path | Dataset | None = None,
     *,
     epochs: int | None = None,
+    dtype: str | None = None,
+    memory: int = 0,
     parameters: bytes | None = None,
     notes: Notes | None = None,
 ) -> Job:
     """A training that goes on from the newest checkpoint, with the parameters given or those of the folder.
 
+    `memory` is another limit than before, 0 for the same.
     The data may be other batches of the same set: the run then goes on at the same epoch and batch.
     """
     notes = notes or Notes()
     start = newest(folder.checkpoints, notes.warn)
     state = start.state
+    if dtype is not None and dtype_of(dtype) != state.dtype:
+        raise UsageError(f"{folder.path}: is a run with {state.dtype}, not {dtype}; that cannot change within a run")
     if isinstance(data, Dataset):
         dataset, where = data, ""
     elif where := str(Path(data).absolute()) if data is not None else state.data:
@@ -277,6 +330,9 @@ def resumed_job(
         state.seed,
         start=start,
         ways=state.ways,
+        dtype=state.dtype,
+        accumulate=state.accumulate,
+        memory=memory or state.memory,
     )
     if ranges or (job.recipe.order == "batches") != bool(state.parts):
         folder.cut_metrics(state.reported)

@@ -154,19 +154,24 @@ def _texts(original: Original) -> NetTexts:
     return find_net(Path(definition), Path(parameters))
 
 
-def _shape(dataset: Dataset) -> tuple[int, int, int]:
-    """(C, H, W) of its images."""
-    if dataset.shape is None:
-        raise UsageError("convjit legacy takes images of one size that fit into memory; for others use convjit train")
-    return dataset.shape
+def _shape(original: Original, dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W) of its images; of encoded ones, what the parameter file says in a section [recipe]."""
+    if dataset.shape is not None:
+        return dataset.shape
+    texts = _texts(original)
+    loaded = parse_net(
+        texts.definition, texts.parameters, origins=texts.origins, classes=len(dataset.classes), lenient=True
+    )
+    image = loaded.net.image
+    return image.channels, image.height, image.width
 
 
 def job_of(original: Original, notes: Notes) -> Job:
     """A training from the start."""
     dataset, place = data_of(original, notes)
-    definition, parameters = original.layer_files()
     original.need("layer-def", "layer-params")
-    overrides = _overrides(original, _shape(dataset))
+    definition, parameters = original.layer_files()
+    overrides = _overrides(original, _shape(original, dataset))
     # The originals passed over keys that they did not know.
     job = new_job(
         Path(definition),
@@ -192,7 +197,7 @@ def resumed(original: Original, folder: RunFolder, notes: Notes) -> Job:
         origins=("net.cfg", texts.origins[1]),
         image=state.image,
         classes=len(state.classes),
-        overrides=_overrides(original, _shape(dataset)),
+        overrides=_overrides(original, _shape(original, dataset)),
         lenient=True,
     )
     if not _says(texts, _said(folder, loaded.net), state.image):

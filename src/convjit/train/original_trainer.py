@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
-from convjit.data import Feeder, Images
-from convjit.data.dataset import in_memory
+from convjit.data import Encoded, Feeder, Images
+from convjit.data.dataset import parts_of, some_of
 from convjit.train.job import Job
 from convjit.train.run_folder import RunFolder
 from convjit.train.session import Session
@@ -97,7 +99,7 @@ class OriginalTrainer(Trainer):
         found: CostSums | None = None
         if test:
             began = time.monotonic()
-            found = self.session.test(self._test_images(done), stop.asked, views=self._testing.views, cost=self._cost)
+            found = self._test(self._test_images(done), self._testing.views, stop)
             if found is None:
                 return
         self._note(folder, epoch + 1, part, found)
@@ -112,7 +114,7 @@ class OriginalTrainer(Trainer):
         report = Report.of(position, position.step / job.steps_per_epoch, *self._clock.rate(), tested)
         more: dict[str, Any] = {"batch": f"{epoch}.{self._testing.first + part}"}
         if tested:
-            more["test_images"] = tested.images
+            more["test_images"], more["test_labelled"] = tested.images, tested.labelled
             more["test_sums"] = {cost.name: values for cost, values in zip(tested.costs, tested.values, strict=True)}
         folder.append_metrics({**report.record(), **more})
         self._watcher.report(report, position.epoch)
@@ -121,25 +123,29 @@ class OriginalTrainer(Trainer):
             position.train_loss, position.train_error = position.epoch.mean_loss, position.epoch.mean_error
             position.epoch = type(position.epoch)()
 
-    def _test_images(self, done: int) -> Images:
+    def _test_images(self, done: int) -> Images | Encoded:
         """The test batch whose turn it is, a function of the data batches done; or all."""
-        images = in_memory(self.job.dataset.test, "a test on one data batch")
-        parts = images.parts or (len(images),)
-        if not self._testing.one or len(parts) == 1:
-            return images
-        turn = (-(-done // self._testing.every) - 1) % len(parts)
-        start = sum(parts[:turn])
-        return images.some(start, start + parts[turn])
+        if not self._testing.one or len(self._test_batches) == 1:
+            return self.job.dataset.test
+        return self._test_batches[(-(-done // self._testing.every) - 1) % len(self._test_batches)]
+
+    @cached_property
+    def _test_batches(self) -> list[Images | Encoded]:
+        """The data batches to test on: the same ones every time, so that what is decoded of them can be kept."""
+        images = self.job.dataset.test
+        ends = list(accumulate(parts_of(images) or (len(images),), initial=0))
+        return [some_of(images, start, end) for start, end in pairwise(ends)]
 
     def _averages(self, folder: RunFolder, now: CostSums) -> CostSums:
         """Over the last tests, of which as many count as there are test batches; `now` is the very last."""
-        count = max(1, len(in_memory(self.job.dataset.test, "legacy").parts)) if self._testing.one else 1
+        count = len(self._test_batches) if self._testing.one else 1
         sizes = {cost.name: len(values) for cost, values in zip(now.costs, now.values, strict=True)}
         for record in [record for record in folder.read_metrics() if "test_sums" in record][-count:-1]:
             sums = record["test_sums"]
             # Parameters edited since may have changed what is reported.
             if {name: len(values) for name, values in sums.items()} == sizes:
-                now += CostSums(now.costs, tuple(tuple(sums[name]) for name in sizes), record["test_images"])
+                values, images = tuple(tuple(sums[name]) for name in sizes), int(record["test_images"])
+                now += CostSums(now.costs, values, images, int(record.get("test_labelled", images)))
         return now
 
 

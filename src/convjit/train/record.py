@@ -30,14 +30,17 @@ def run_record(job: Job, executor: Executor) -> dict[str, Any]:
         "settings": {
             "epochs": job.epochs,
             "batch": job.batch,
+            "accumulate": job.accumulate,
+            "memory": job.memory or None,
             "seed": job.seed,
+            "dtype": job.dtype,
             "threads": executor.threads,
             "target": executor.target.name,
             "crop": list(crop) if crop != (0, 0) else None,
             "mirror": job.recipe.mirror,
             "mean": job.recipe.taken_off,
             "test_every": job.recipe.test_every,
-            "algorithms": dict(job.ways),
+            "algorithms": dict(executor.ways.chosen),
         },
         "versions": {
             "convjit": __version__,

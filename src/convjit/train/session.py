@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import random
-from convjit.data import Batch, Encoded, Images, Preprocessing, batches_in_order, views
+from convjit.data import Batch, Encoded, Images, Kept, Preprocessing, batches_in_order, views
 from convjit.errors import RunError
 from convjit.graph import Net, lower
-from convjit.graph.lower import Mode
+from convjit.graph.lower import Dtype, Mode
 from convjit.layers import Learned, Logreg
 from convjit.program import MOST_IMAGES, Program, Role
-from convjit.runtime import Executor, Store, Ways, host_target
+from convjit.runtime import Executor, Store, Ways, host_target, thread_count
+from convjit.runtime.fit import Fitted, fit
 from convjit.train.sums import CostSums, Sums
 
 __all__ = ["CompileProgress", "Session"]
@@ -32,8 +33,13 @@ View = tuple[int, int, int]
 class Session:
     """Steps over minibatches of up to `batch` images. Programs are compiled when they are first asked for.
 
-    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`. Close
-    it, so that its threads end.
+    With `accumulate` minibatches to train on may be any number of times as large: they are computed in parts of `batch`
+    images, whose gradients are added up for one update. `memory` limits what the program that trains takes, in bytes:
+    activations are computed again and, unless `fixed`, other algorithms taken; `fitted` says what was done, and `ways`
+    are then those algorithms. UsageError if it cannot be.
+    `mean` is [C,h,w], `axes` those of colour noise [C,C], one to a row; encoded images need a `preprocessing`, and may
+    be `kept` from test to test. `dtype` is what activations and gradients are stored as. Close it, so that its threads
+    end.
     """
 
     def __init__(
@@ -44,17 +50,24 @@ class Session:
         *,
         axes: NDArray[np.float32] | None = None,
         preprocessing: Preprocessing | None = None,
+        dtype: Dtype = "fp32",
+        kept: Kept | None = None,
         ways: Ways | None = None,
+        accumulate: bool = False,
+        memory: int | None = None,
+        fixed: bool = False,
         constant: bool = False,
         threads: int | None = None,
         progress: CompileProgress | None = None,
     ) -> None:
         """`constant` says that the learned arrays change by `set_arrays` alone."""
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
-        self.preprocessing = preprocessing
+        self.preprocessing, self.dtype, self._kept, self.accumulate = preprocessing, dtype, kept, accumulate
         self.store = Store()
-        self._ways, self._threads, self._progress = ways or Ways(), threads, progress
+        self.ways, self._threads, self._progress = ways or Ways(), threads, progress
         self._constant = constant
+        self._memory, self._fixed = memory, fixed
+        self.fitted: Fitted | None = None
         self._executors: dict[tuple[Mode, tuple[str, ...], int], Executor] = {}
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
@@ -67,6 +80,8 @@ class Session:
         """What the costs came to over the last minibatch."""
         self.left_out = 0
         """Images of the last test that could not be decoded."""
+        self.broken: list[str] = []
+        """Lines about them."""
 
     @property
     def programs(self) -> int:
@@ -82,13 +97,15 @@ class Session:
         key = mode, exports, self._size(mode, images)
         if key not in self._executors:
             target, size = host_target(), key[2]
-            program, ways = lower(self.net, self.batch, mode, exports=exports), self._ways
+            program = self._program(mode, exports)
+            ways = self.ways
             if size < self.batch:
                 ways = ways.pinned(program, target)
                 program = lower(self.net, size, mode, exports=exports, few=target.lanes)
+            largest = max((one.arena for one in self._executors.values()), key=lambda arena: arena.nbytes, default=None)
             executor = Executor(
                 program, self.store, threads=self._threads, target=target, ways=ways, constant=self._constant,
-                progress=self._progress,
+                progress=self._progress, arena=largest,
             )  # fmt: skip
             self._executors[key] = executor
             host = executor.host
@@ -105,12 +122,24 @@ class Session:
                 self._keys = [(host[name], name.removesuffix(".key")) for name in host if name.endswith(".key")]
         return self._executors[key]
 
+    def _program(self, mode: Mode, exports: tuple[str, ...]) -> Program:
+        """What one mode runs; when training, within the limit of memory."""
+        if mode != "train":
+            return lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype)
+        program = lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype, accumulate=self.accumulate)
+        if self._memory is None:
+            return program
+        threads = thread_count(self._threads)
+        self.fitted = fit(program, self._memory, self.ways, threads=threads, fixed=self._fixed)
+        self.ways = self.fitted.ways
+        return self.fitted.program
+
     def _size(self, mode: Mode, images: int) -> int:
         """Images of a step, where `images` are wanted in all.
 
         A step of few takes as long as its share of a minibatch, if not less, once the weights are prepared.
         """
-        if mode != "predict" or not self._constant or not 0 < images <= self.batch // 2:
+        if mode != "predict" or self.dtype != "fp32" or not self._constant or not 0 < images <= self.batch // 2:
             return self.batch
         return min(MOST_IMAGES, 1 << (images - 1).bit_length())
 
@@ -124,12 +153,32 @@ class Session:
         share = 1 / (divisor or batch.count)
         for array, learned in self._rates:
             array[:] = learned.rates(progress, epoch, share, batch.step)
+        for words, layer in self._keys:
+            words[:2] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
+        costs = self._parts(executor, batch, seed) if self.accumulate else self._train(executor, batch, seed)
+        return costs.main if costs.finite else Sums(math.nan, math.nan, batch.count)
+
+    def _train(self, executor: Executor, batch: Batch, seed: int, end: int | None = None) -> CostSums:
+        """The launches of a step, or those before `end`."""
         if "tints" in executor.host:
             executor.host["tints"][: self.batch] = self._tints(seed, batch)
-        for words, layer in self._keys:
-            words[:] = np.array(random.derive_key(seed, f"dropout:{layer}", batch.step), np.uint32).view(np.int32)
-        costs = self._run(executor, batch)
-        return costs.main if costs.finite else Sums(math.nan, math.nan, batch.count)
+        return self._run(executor, batch, end)
+
+    def _parts(self, executor: Executor, batch: Batch, seed: int) -> CostSums:
+        """A minibatch part by part; parts that hold no image at all would add nothing."""
+        for name in executor.program.of_role(Role.GRADIENTS):
+            self.store[name][...] = 0
+        update = executor.program.update
+        found: CostSums | None = None
+        for first in range(0, batch.count, self.batch):
+            for words, _ in self._keys:
+                words[2:] = first
+            costs = self._train(executor, batch.part(first, first + self.batch), seed, update)
+            found = found + costs if found else costs
+        executor.run(update)
+        assert found is not None
+        self.costs = found
+        return found
 
     def _tints(self, seed: int, batch: Batch) -> NDArray[np.float32]:
         """Colour noise: offsets [N,C], for every image a normal number along each axis."""
@@ -152,6 +201,7 @@ class Session:
         Of several views the probabilities are averaged, then one cost is worked out: the one named, or the main one.
         Images that cannot be decoded are not among those that are counted; `left_out` says how many there were.
         """
+        self.broken = []
         if views > 1:
             return self._view_costs(images, views, self.net.logreg(cost), stop)
         executor = self.executor("test")
@@ -166,14 +216,13 @@ class Session:
             return None
         return replace(found, images=found.images - self.left_out)
 
-    def _batches(
-        self, images: Images | Encoded, size: int, stop: Callable[[], bool] | None = None
-    ) -> Iterator[Batch]:
+    def _batches(self, images: Images | Encoded, size: int, stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
         """All images in order, `size` at a time, until `stop` says so."""
-        with closing(batches_in_order(images, size, self.preprocessing)) as batches:
+        with closing(batches_in_order(images, size, self.preprocessing, self._kept)) as batches:
             for batch in batches:
                 if stop and stop():
                     return
+                self.broken += batch.broken
                 yield batch
 
     def _see(self, batch: Batch, view: View) -> None:
@@ -191,7 +240,8 @@ class Session:
             broken = np.isnan(rows).any(1)
             self.left_out = int(broken.sum())
             found.append(cost.measure(rows[~broken], images.labels[~broken]).sum(0))
-        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images) - self.left_out)
+        labelled = int((images.labels[~broken] >= 0).sum())
+        return CostSums((family[0],), (tuple(np.sum(found, 0).tolist()),), len(images) - self.left_out, labelled)
 
     def views(self, count: int) -> tuple[View, ...]:
         """The places (y, x, mirror) of so many views."""
@@ -223,14 +273,16 @@ class Session:
             total[batch.index[: batch.count] < 0] = np.nan
             yield from total / len(views)
 
-    def _run(self, executor: Executor, batch: Batch) -> CostSums:
+    def _run(self, executor: Executor, batch: Batch, end: int | None = None) -> CostSums:
         self._feed(executor, batch)
-        executor.run()
+        executor.run(end=end)
         values = []
         for family in self._results:
             members = [np.concatenate([executor.host[name].ravel() for name in names]) for names in family]
             values.append(tuple(np.stack(members).sum(0, np.float64).tolist()))
-        self.costs = CostSums(self._reported, tuple(values), batch.count)
+        # Of a test, an image that cannot be decoded has no label either.
+        labelled = int((batch.labels[: batch.count] >= 0).sum())
+        self.costs = CostSums(self._reported, tuple(values), batch.count, labelled)
         return self.costs
 
     def _feed(self, executor: Executor, batch: Batch) -> None:

@@ -13,7 +13,7 @@ __all__ = ["NO_SUMS", "CostSums", "Sums", "listed"]
 
 @dataclass(frozen=True)
 class Sums:
-    """Loss and errors of some images, not yet divided by their number."""
+    """Loss and errors of some images, not yet divided by the number of those that count."""
 
     loss: float = 0.0
     error: float = 0.0
@@ -41,17 +41,23 @@ class CostSums:
     """What a net's reported costs came to over some images, the first one being the net's main cost.
 
     `values` are the numbers of each cost, its children's added, that add up over images: its columns, then what its
-    `rates` are made of.
+    `rates` are made of. `labelled` is how many of the `images` have a label: costs that go by labels are means over
+    these.
     """
 
     costs: tuple[Cost, ...]
     values: tuple[tuple[float, ...], ...]
     images: int
+    labelled: int
 
     def __add__(self, other: CostSums) -> CostSums:
         pairs = zip(self.values, other.values, strict=True)
         values = tuple(tuple(a + b for a, b in zip(*pair, strict=True)) for pair in pairs)
-        return CostSums(self.costs, values, self.images + other.images)
+        return CostSums(self.costs, values, self.images + other.images, self.labelled + other.labelled)
+
+    def counted(self, cost: Cost) -> int:
+        """How many images a cost is about."""
+        return self.labelled if cost.of_labels else self.images
 
     @property
     def finite(self) -> bool:
@@ -61,14 +67,16 @@ class CostSums:
     @property
     def main(self) -> Sums:
         """Loss and error of the main cost; its loss stands for the error if it has none."""
-        columns, values = self.costs[0].columns, self.values[0]
-        return Sums(values[0], values[columns.index("error") if "error" in columns else 0], self.images)
+        cost, values = self.costs[0], self.values[0]
+        error = values[cost.columns.index("error") if "error" in cost.columns else 0]
+        return Sums(values[0], error, self.counted(cost))
 
     def means(self) -> dict[str, tuple[float, ...]]:
         """By cost: the mean of every column."""
         pairs = zip(self.costs, self.values, strict=True)
         return {
-            cost.name: tuple(v / max(self.images, 1) for v in values[: len(cost.columns)]) for cost, values in pairs
+            cost.name: tuple(v / max(self.counted(cost), 1) for v in values[: len(cost.columns)])
+            for cost, values in pairs
         }
 
     def rates(self) -> dict[str, dict[str, tuple[float, ...]]]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit import __version__
-from convjit.data import Feeder
+from convjit.data import Encoded, Feeder, Images, Kept
+from convjit.data.decoder import image_memory
 from convjit.data.statistics import colour_axes
 from convjit.errors import RunError
 from convjit.runtime import Ways
@@ -70,12 +71,20 @@ class Trainer:
         initial = initial_weights(job.net, job.seed, job.run_code) if fresh else {}
         mean, axes = self._mean_and_axes()
         self._augmentation = augmentation_of(job.net, job.recipe, mean)
+        self._kept = Kept(image_memory())
+        self._left_out: set[str] = set()
         self.session = Session(
             job.net,
-            job.batch,
+            job.part,
             mean,
+            accumulate=job.accumulate > 1,
+            memory=job.memory or None,
+            # A run that goes on keeps to the algorithms, and so to the bits, that it began with.
+            fixed=job.start is not None,
             axes=axes,
             preprocessing=job.preprocessing,
+            dtype=job.dtype,
+            kept=self._kept,
             ways=Ways(job.ways),
             threads=threads,
             progress=self._watcher.compiling,
@@ -130,6 +139,7 @@ class Trainer:
             shuffle=job.recipe.order == "shuffled",
             augmentation=self._augmentation,
             preprocessing=job.preprocessing,
+            kept=self._kept,
         )
         try:
             with Stop() as stop, feeder:
@@ -137,9 +147,7 @@ class Trainer:
                 self._loop(folder, feeder, stop)
                 if not stop.asked() and self._tested is None:
                     # A finished run that was resumed.
-                    self._tested = self.session.test(
-                        job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost
-                    )
+                    self._tested = self._test(job.dataset.test, job.recipe.views, stop)
         finally:
             self._watcher.ended()
         return self._result(folder, stop)
@@ -204,7 +212,7 @@ class Trainer:
         progress, epoch = job.progress(position.step)
         divisor = job.batch if job.recipe.average == "configured" else batch.count
         sums = self.session.step(batch, seed=job.seed, progress=progress, epoch=epoch, divisor=divisor)
-        self._clock.add(time.perf_counter() - start, sums.images, waited)
+        self._clock.add(time.perf_counter() - start, batch.count, waited)
         position.step += 1
         position.interval += sums
         position.epoch += sums
@@ -224,7 +232,7 @@ class Trainer:
         tested = None
         if in_epoch == 0 and (epoch % job.recipe.test_every == 0 or position.step == job.steps):
             self._watcher.testing()
-            tested = self.session.test(job.dataset.test, stop.asked, views=job.recipe.views, cost=self._cost)
+            tested = self._test(job.dataset.test, job.recipe.views, stop)
             if tested is None:
                 return
         report = Report.of(position, position.step / job.steps_per_epoch, *self._clock.rate(), tested)
@@ -235,6 +243,15 @@ class Trainer:
         if in_epoch == 0:
             position.train_loss, position.train_error = position.epoch.mean_loss, position.epoch.mean_error
             position.epoch = Sums()
+
+    def _test(self, images: Images | Encoded, views: int, stop: Stop) -> CostSums | None:
+        """What the costs come to over some images; None if a signal came in between."""
+        found = self.session.test(images, stop.asked, views=views, cost=self._cost)
+        for line in self.session.broken:
+            if line not in self._left_out:
+                self._left_out.add(line)
+                self._watcher.left_out(line)
+        return found
 
     def _save(self, folder: RunFolder) -> Path:
         if not self.session.finite():
@@ -265,12 +282,16 @@ class Trainer:
             version=__version__,
             parts=job.order.parts if job.recipe.order == "batches" else (),
             preprocessing=job.preprocessing.record(),
-            ways=job.ways,
+            dtype=job.dtype,
+            ways=self.session.ways.chosen,
+            accumulate=job.accumulate,
+            memory=job.memory,
             **vars(self._position),
         )
 
     def _result(self, folder: RunFolder, stop: Stop) -> Result:
-        clock, position, tested = self._clock, self._position, self._tested.main if self._tested else None
+        job, clock, position = self.job, self._clock, self._position
+        tested = self._tested.main if self._tested else None
         return Result(
             folder.path,
             position.step,
@@ -283,6 +304,10 @@ class Trainer:
             self.session.weights_sha256(),
             stop.number,
             round(clock.waited / clock.seconds, 3) if clock.seconds else 0.0,
+            job.net.counts_errors,
+            not job.preprocessing.check(),
+            isinstance(job.dataset.train, Images),
+            not self._kept.full,
         )
 
     def close(self) -> None:

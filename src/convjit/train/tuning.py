@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from convjit.graph.lower import lower
+from convjit.graph.lower import Dtype, lower
 from convjit.graph.net import Net
 from convjit.runtime.candidates import Candidate, fastest, measure_launch, ways_of
 
@@ -16,6 +16,7 @@ def measure(
     batch: int,
     threads: int | None = None,
     *,
+    dtype: Dtype = "fp32",
     workspace: int | None = None,
     errors: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
@@ -24,7 +25,7 @@ def measure(
 
     `progress` hears of (launches done, launches in all, the next one).
     """
-    launches = [one for one in lower(net, batch, "train").launches if len(ways_of(one, batch, workspace)) > 1]
+    launches = [one for one in lower(net, batch, dtype=dtype).launches if len(ways_of(one, batch, workspace)) > 1]
     found: list[Candidate] = []
     for done, launch in enumerate(launches):
         if progress:

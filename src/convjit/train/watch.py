@@ -77,11 +77,20 @@ class Result:
     interrupted: int = 0
     waiting: float = 0.0
     """Share of the training time in which no data were ready."""
+    counts_errors: bool = True
+    """Whether the main cost counts errors; its loss stands for the error if not."""
+    from_files: bool = True
+    """Whether the net takes image files, for which `convjit predict` is."""
+    decoded: bool = True
+    """Whether all images were decoded before the first step."""
+    kept: bool = False
+    """Whether each was decoded once, since there was memory to keep them all."""
 
     def record(self) -> dict[str, Any]:
         """What `train --json` prints."""
         names = ("seconds", "images_per_s", "train_error", "test_error", "test_loss", "weights_sha256", "waiting")
-        return {"run": str(self.run), **{name: getattr(self, name) for name in names}}
+        found = {"run": str(self.run), **{name: getattr(self, name) for name in names}}
+        return found if self.counts_errors else found | {"train_error": None, "test_error": None}
 
 
 class Watcher:
@@ -104,6 +113,9 @@ class Watcher:
 
     def broken(self, line: str) -> None:
         """A training image cannot be decoded, and another takes its place; told once of each."""
+
+    def left_out(self, line: str) -> None:
+        """A test image cannot be decoded, and is left out; told once of each."""
 
     def testing(self) -> None:
         """A test begins."""

@@ -84,14 +84,18 @@ def rows_by_folder(index: Index, labels: Mapping[int, int]) -> Part:
     ranks[chosen] = range(len(chosen))
     rank = ranks[index.parents]
     rows = np.flatnonzero(rank >= 0)
-    if index.sorted:
-        rows = rows[np.argsort(rank[rows], kind="stable")]
-    else:
-        ordered = sorted((rank[row], index.base(row), row) for row in rows.tolist())
-        last = [one[:2] != after[:2] for one, after in zip(ordered, [*ordered[1:], (-1, b"", -1)], strict=True)]
-        rows = np.array([row for (_, _, row), keep in zip(ordered, last, strict=True) if keep], np.int64)
+    rows = rows[np.argsort(rank[rows], kind="stable")]
+    if not index.sorted and len(rows):
+        groups = np.split(rows, np.flatnonzero(np.diff(rank[rows])) + 1)
+        rows = np.concatenate([_by_name(index, group) for group in groups])
     of_folder = np.array([labels[folder] for folder in chosen], np.int32)
     return Part(rows, of_folder[rank[rows]] if len(rows) else np.zeros(0, np.int32))
+
+
+def _by_name(index: Index, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Files of one folder in the order of their names, the last of those that share one."""
+    by_name = dict(zip(map(index.base, rows.tolist()), rows.tolist(), strict=True))
+    return np.array([by_name[name] for name in sorted(by_name)], np.int64)
 
 
 def label_part(

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from convjit.data.index import Index, index_archives, index_folder
+from convjit.data.archive_index import index_archives
+from convjit.data.folder_index import index_folder
+from convjit.data.index import Index
 from convjit.data.layouts.contents import Contents, Part, rows_by_folder
 from convjit.data.layouts.folders import check_filled
 from convjit.data.matlab import read_structures

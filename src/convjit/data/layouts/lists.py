@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from convjit.data.index import Collector, FolderFiles
 from convjit.data.layouts.contents import Contents, Part, class_name, label_part, order_classes, role_of, some
+from convjit.data.layouts.listed import ListedFiles
 from convjit.data.source import Progress
 from convjit.data.stream import shown
 from convjit.errors import DataError
@@ -59,8 +59,7 @@ def lists_in(folder: Path) -> list[Path]:
 def read_lists(paths: Sequence[Path], name: str, progress: Progress | None = None) -> Contents:
     """The set that one list describes, or two, of which the second is of the images to test on."""
     where, root = shown(paths[0]), paths[0].parent
-    collector = Collector()
-    collector.folder("")
+    listed = ListedFiles(root)
     rows: dict[str, array[int]] = {role: array("q") for role in ("train", "val", "test")}
     labels: dict[str, array[int]] = {role: array("i") for role in rows}
     known: dict[tuple[str, ...], int] = {}
@@ -71,12 +70,12 @@ def read_lists(paths: Sequence[Path], name: str, progress: Progress | None = Non
             role = (role_of(split) or "train") if given == "train" else given
             if split and not role_of(split):
                 raise DataError(f"{shown(path)}: split '{shown(split)}' is not known; allowed are train, val and test")
-            rows[role].append(len(collector))
+            rows[role].append(len(listed))
             labels[role].append(known.setdefault(found, len(known)))
             multiple = multiple or len(found) != 1
-            _add(collector, root, place, path)
-            if progress and len(collector) % 10_000 == 0:
-                progress(len(collector), max(len(collector), total // 64))
+            listed.add(place, path)
+            if progress and len(listed) % 10_000 == 0:
+                progress(len(listed), max(len(listed), total // 64))
     tested = next((role for role in ("val", "test") if rows[role]), None)
     if not rows["train"]:
         raise DataError(f"{where}: lists no images to train on")
@@ -93,42 +92,8 @@ def read_lists(paths: Sequence[Path], name: str, progress: Progress | None = Non
     def part(role: str) -> Part:
         return label_part(rows[role], [numbers[n] for n in labels[role]], len(classes), where, multiple)
 
-    index = collector.finish(where, FolderFiles(root))
+    index = listed.finish(where)
     return Contents(name, index, classes, part("train"), part(tested) if tested else None)
-
-
-def _add(collector: Collector, root: Path, place: str, path: Path) -> None:
-    """One listed file; one that is missing counts as a broken image."""
-    folder, _, base = _inside(place, root, path).rpartition("/")
-    try:
-        status = os.stat(f"{root}/{folder}/{base}")  # noqa: PTH116 - a third of the time
-        size, stamp = status.st_size, status.st_mtime_ns
-    except OSError:
-        size, stamp = 0, 0
-    collector.add(folder, os.fsencode(base), size, stamp)
-
-
-def _inside(place: str, root: Path, path: Path) -> str:
-    """A path relative to the list's folder; DataError if it leads out of it."""
-    if "\0" in place:
-        raise DataError(f"{shown(path)}: '{shown(place)}' is no path")
-    place = place.replace("\\", "/") if os.sep == "\\" else place
-    if place.startswith("/"):
-        base = f"{root.absolute()}/"
-        if not place.startswith(base):
-            raise _outside(place, path)
-        place = place[len(base) :]
-    parts = [part for part in place.split("/") if part not in ("", ".")]
-    if ".." in parts or not parts:
-        raise _outside(place, path)
-    return "/".join(parts)
-
-
-def _outside(place: str, path: Path) -> DataError:
-    return DataError(
-        f"{shown(path)}: '{shown(place)}' is not below the list's folder; allowed are paths in it: put the list above "
-        "its images"
-    )
 
 
 def _size(path: Path) -> int:
@@ -239,6 +204,7 @@ def _table_row(
     return row[place].strip(), tuple(found), role
 
 
+@lru_cache(1 << 12)
 def _split(text: str) -> tuple[str, ...]:
     """The labels in a field."""
     return tuple(dict.fromkeys(class_name(one.strip()) for one in _MANY.split(text) if one.strip()))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from convjit.data.index import Index, archive_folders, index_archives, index_folder
+from convjit.data.archive_index import archive_folders, index_archives
+from convjit.data.folder_index import index_folder
+from convjit.data.index import Index
 from convjit.data.layouts.contents import Contents, role_of
 from convjit.data.layouts.folders import LAYOUT, read_class_folders, read_split_folders
 from convjit.data.layouts.ilsvrc import is_ilsvrc, read_ilsvrc
@@ -28,6 +31,8 @@ UNDERSTOOD = (
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMBERS = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 _MOST_SHARDS = 100_000
+# A folder with more than these in it is one of images.
+_LOOK_AT = 1000
 
 
 def read_contents(path: Path, progress: Progress | None = None) -> Contents:
@@ -102,11 +107,24 @@ def _folder(path: Path, name: str, progress: Progress | None) -> Contents:
         return read_ilsvrc(path, name, progress)
     if _only_shards(path) and (shards := shards_in(path)):
         return _archives(shards, name, shown(path), progress)
-    index = index_folder(path, progress)
-    found = read_split_folders(index, name)
-    if found is None and (lists := lists_in(path)):
+    if (lists := lists_in(path)) and not _has_splits(path):
         return read_lists(lists, name, progress)
-    return found or read_class_folders(index, name) or _unknown(index)
+    index = index_folder(path, progress)
+    return read_split_folders(index, name) or read_class_folders(index, name) or _unknown(index)
+
+
+def _has_splits(path: Path) -> bool:
+    """Whether a folder, or one in it, has class folders to train on: a list beside them is there for something else."""
+    inner = [child for child in path.iterdir() if not hidden(child.name) and child.is_dir()]
+    for top in (path, *inner):
+        with os.scandir(top) as listing:
+            some = islice(listing, _LOOK_AT)
+            trained = [child.path for child in some if role_of(child.name) == "train" and child.is_dir()]
+        for train in trained:
+            with os.scandir(train) as listing:
+                if any(child.is_dir() and not hidden(child.name) for child in listing):
+                    return True
+    return False
 
 
 def _only_shards(path: Path) -> bool:

@@ -78,22 +78,25 @@ def read_samples(index: Index, name: str, declared: tuple[str, ...] | None = Non
     parts = {role: _Found() for role in ("train", "val", "test")}
     known: dict[_Labels, int] = {}
     texts: dict[tuple[bool, bytes], int] = {}
-    archive = 0
-    for image, label in _pairs(index):
-        while image >= index.archive_ends[archive]:
-            archive += 1
-        # One archive alone is to train on, whatever its name.
-        role = (roles[archive] if len(roles) > 1 else None) or "train"
-        data = index.read(label) if index.sizes[label] <= _MAX_LABEL else b""
-        is_class = index.base(label).lower().endswith(b".cls")
-        number = texts.get((is_class, data))
-        if number is None:
-            found = _labels(data, is_class, f"{index.where}: {shown(index.name(label))}")
-            number = known.setdefault(found, len(known))
-            if len(data) < 64:
-                texts[is_class, data] = number
-        parts[role].rows.append(image)
-        parts[role].labels.append(number)
+    archive, end, rows, labels = -1, 0, array("q"), array("i")
+    sizes = index.sizes
+    with index.reading() as reader:
+        for image, label, is_class in _pairs(index):
+            while image >= end:
+                archive, end = archive + 1, index.archive_ends[archive + 1]
+                # One archive alone is to train on, whatever its name.
+                found = parts[(roles[archive] if len(roles) > 1 else None) or "train"]
+                rows, labels = found.rows, found.labels
+            size = int(sizes[label])
+            data = reader.read(label, 0, size) if size <= _MAX_LABEL else b""
+            number = texts.get((is_class, data))
+            if number is None:
+                meant = _labels(data, is_class, f"{index.where}: {shown(index.name(label))}")
+                number = known.setdefault(meant, len(known))
+                if len(data) < 64:
+                    texts[is_class, data] = number
+            rows.append(image)
+            labels.append(number)
     return _contents(index, name, parts, list(known), declared)
 
 
@@ -123,24 +126,24 @@ def _contents(
     return Contents(name, index, classes, part(parts["train"]), part(tested) if tested else None)
 
 
-def _pairs(index: Index) -> Iterator[tuple[int, int]]:
-    """Numbers of the image and of the label of every sample; DataError for an image without a label."""
-    parents = index.parents.tolist()
-    before: tuple[int, bytes] | None = None
+def _pairs(index: Index) -> Iterator[tuple[int, int, bool]]:
+    """Numbers of the image and of the label of every sample, and whether that is a .cls; DataError without a label."""
+    before, of = b"", -1
     image = label = -1
-    for row, base in enumerate(index.bases()):
+    is_class = False
+    for row, (base, parent) in enumerate(zip(index.bases(), index.parents.tolist(), strict=True)):
         stem, _, end = base.partition(b".")
-        if (parents[row], stem) != before:
+        if stem != before or parent != of:
             if image >= 0:
-                yield image, _labelled(index, image, label)
-            before, image, label = (parents[row], stem), -1, -1
+                yield image, _labelled(index, image, label), is_class
+            before, of, image, label = stem, parent, -1, -1
         end = end.lower()
         if end in _IMAGES:
             image = row
         elif end in _LABELS and (label < 0 or end == b"cls"):
-            label = row
+            label, is_class = row, end == b"cls"
     if image >= 0:
-        yield image, _labelled(index, image, label)
+        yield image, _labelled(index, image, label), is_class
 
 
 def _labelled(index: Index, image: int, label: int) -> int:

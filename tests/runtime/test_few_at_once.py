@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from steps import random_net
 
 from convjit.graph import Net, lower
-from convjit.layers import Cmrnorm, Conv, Fc, Pool, Rnorm, Softmax
+from convjit.layers import Cmrnorm, Conv, Fc, Pool, Rnorm
 from convjit.runtime import Executor, Store, Ways, host_target
 
 BATCH = 19
@@ -19,14 +19,12 @@ def mixed() -> Net:
     """Convolutions that Winograd's filtering takes and one that it does not, groups, norms."""
     return net_of(
         Conv("conv1", "data", filters=20, filter_size=5, padding=2, neuron="relu"),
-        Pool("pool1", "conv1", size_x=3, stride=2),
-        Cmrnorm("norm1", "pool1", size=3),
+        Pool("pool1", "conv1", pool="max", size_x=3, stride=2),
+        Cmrnorm("norm1", "pool1", size=3, scale=0.01, pow=0.75),
         Conv("conv2", "norm1", filters=32, filter_size=3, padding=1, groups=2, neuron="tanh[1,1]"),
-        Rnorm("norm2", "conv2", size=3),
+        Rnorm("norm2", "conv2", size=3, scale=0.01, pow=0.75),
         Conv("conv3", "norm2", filters=17, filter_size=1, groups=1),
         Fc("fc1", "conv3", outputs=30, neuron="relu"),
-        Fc("fc2", "fc1", outputs=5),
-        Softmax("probs", "fc2"),
         image=(3, 18, 18),
     )
 
