@@ -86,6 +86,7 @@ def net(
 @memory_option
 @threads_option
 @dtype_option
+@click.option("--forward", is_flag=True, help="Measure predictions instead of training steps.")
 @click.option("--algorithms", is_flag=True, help="Measure every way to compute each launch instead.")
 @click.option("--compare", metavar="FILE", help="Show what changed since a run whose --json line is in FILE.")
 @json_option
@@ -98,11 +99,12 @@ def bench(
     memory: str | None,
     threads: int | None,
     dtype: Dtype | None,
+    forward: bool,
     algorithms: bool,
     compare: str | None,
     as_json: bool,
 ) -> None:
-    """Measure a training step on random data.
+    """Measure a training step, or predictions, on random data.
 
     A row per launch says how near it comes to its roof: this machine's peak of multiply-adds, or the rate of the
     memory that its data fit into, both measured in the same run.
@@ -118,6 +120,9 @@ def bench(
         raise UsageError("--algorithms measures single launches, which --compare knows nothing of; give one of them")
     if algorithms and memory:
         raise UsageError("--algorithms measures single launches, whatever memory a step takes; give no --memory")
+    if forward and (algorithms or memory):
+        given = "--algorithms" if algorithms else "--memory"
+        raise UsageError(f"{given} is about training steps, --forward about predictions; give one of them")
     before = read_record(Path(compare)) if compare else None
     with display(as_json) as (screen, bar):
         found, recipe = load(net, params, overrides, screen, lenient=lenient)
@@ -131,7 +136,7 @@ def bench(
                 show_algorithms(screen, measured)
             return
         limit = None if memory is None else bytes_of(memory)
-        result = benchmark(found, images, threads, dtype=stored, limit=limit, progress=bar.compiling)
+        result = benchmark(found, images, threads, dtype=stored, limit=limit, forward=forward, progress=bar.compiling)
     if as_json:
         print_json(bench_record(result))
     else:

@@ -14,9 +14,9 @@ import numpy as np
 
 from convjit.graph.lower import Dtype, lower
 from convjit.graph.net import Net
-from convjit.program import Role
+from convjit.program import MOST_IMAGES, Role
 from convjit.program.traffic import traffic
-from convjit.runtime import Executor, LaunchTime, Store, Ways, thread_count
+from convjit.runtime import Executor, LaunchTime, Store, Ways, host_target, thread_count
 from convjit.runtime.bandwidth import Memory, measure_memory
 from convjit.runtime.compiler import Progress
 from convjit.runtime.fit import Fitted, fit
@@ -27,6 +27,8 @@ from convjit.train.initial import initial_weights
 __all__ = ["COMPUTE", "BenchResult", "LaunchResult", "benchmark"]
 
 
+_MANY = 128
+"""Images of a step, for which the algorithms are chosen that few images keep to."""
 COMPUTE = "compute"
 """The roof of a launch whose operations take longer than its memory."""
 
@@ -102,18 +104,26 @@ def benchmark(
     dtype: Dtype = "fp32",
     seconds: float = 4.0,
     limit: int | None = None,
+    forward: bool = False,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Time training steps of `batch` images for about `seconds`, the machine before and after, and profiled steps.
 
     The data are random and the learning rates those of the first step, so that all work of a real step is done. It is
-    done in at most `limit` bytes.
+    done in at most `limit` bytes. `forward` takes predictions in the place of steps, from weights that stay the same.
     """
     store, program, ways, fitted = Store(), lower(net, batch, dtype=dtype), Ways(), None
     if limit is not None:
         fitted = fit(program, limit, ways, threads=thread_count(threads))
         program, ways = fitted.program, fitted.ways
-    with Executor(program, store, threads=threads, ways=ways, progress=progress) as executor:
+    if forward:
+        target = host_target()
+        few = target.lanes if batch <= MOST_IMAGES and dtype == "fp32" else 0
+        program = lower(net, batch, "predict", dtype=dtype, few=few)
+        if few:
+            # As predictions are made: with the bits of those of many images.
+            ways = ways.pinned(lower(net, _MANY, "predict"), target)
+    with Executor(program, store, threads=threads, ways=ways, constant=forward, progress=progress) as executor:
         _fill(executor, net, store)
         peak = Peak(executor.threads)
         try:
