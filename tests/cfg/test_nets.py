@@ -42,6 +42,7 @@ SHAPES = {
     "autoencoder": {"hidden": "256x1x1", "code": "32x1x1", "image": "784x1x1", "lost": "1x28x28"},
     "lenet-1989": {"h1": "12x8x8", "h2": "12x4x4", "h3": "30x1x1"},
     "cifar10-80sec": {"conv1": "32x32x32", "pool1": "32x16x16", "pool2": "32x8x8", "pool3": "64x4x4", "fc64": "64x1x1"},
+    "cifar10-fast": {"conv1": "32x32x32", "pool3": "64x4x4", "fc64": "64x1x1"},
     "cifar10-19pct": {"conv1": "32x32x32", "pool1": "32x16x16", "pool2": "32x8x8", "pool3": "64x4x4", "fc10": "10x1x1"},
     "cifar10-18pct": {
         "rnorm1": "32x16x16",
@@ -73,6 +74,7 @@ PARAMETERS = {
     "autoencoder": 2 * (784 * 256 + 256 * 32) + 256 + 32 + 256 + 784,
     "lenet-1989": 9760,
     "cifar10-80sec": CONVS + 64 * (64 * 16 + 1) + 10 * 65,
+    "cifar10-fast": CONVS + 64 * (64 * 16 + 1) + 10 * 65,
     "cifar10-19pct": CONVS + 10 * (64 * 16 + 1),
     "cifar10-18pct": CONVS + 10 * (64 * 16 + 1),
     "cifar10-13pct": LOCAL_CONVS + 36 * (32 * (64 * 9 + 1) + 32 * (32 * 9 + 1)) + 10 * (32 * 36 + 1),
@@ -86,6 +88,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "autoencoder": {"dataset": "sample", "epochs": 20, "mirror": False},
     "lenet-1989": {"image": (1, 16, 16), "epochs": 23},
     "cifar10-80sec": {"dataset": "cifar10", "image": (3, 32, 32), "crop": (0, 0), "epochs": 10, "minibatch": 128},
+    "cifar10-fast": {"dataset": "cifar10", "epochs": 6, "minibatch": 32},
     "cifar10-19pct": {"dataset": "cifar10", "mirror": False, "epochs": 140, "mean": "image"},
     "cifar10-18pct": {"dataset": "cifar10", "mirror": False, "epochs": 140},
     "cifar10-13pct": {"dataset": "cifar10", "crop": (24, 24), "mirror": True, "mean": "image"},
