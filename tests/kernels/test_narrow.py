@@ -155,6 +155,8 @@ def test_there_is_a_sample_of_every_kernel() -> None:
     missing = {op.kind() for op in GENERATORS} - set(samples(3))
     never = {"cost_totals", "update", "periodic_update", "constrain"}
     exact = {op.kind() for op in GENERATORS if op.exact}
+    # Programs of few images are of float32.
+    never |= {"change_lanes", "per_channel"}
     assert missing <= never | exact
 
 

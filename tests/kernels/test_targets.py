@@ -80,6 +80,7 @@ from convjit.ops import (
     Update,
     WeightedSum,
 )
+from convjit.ops.by_channel import ChangeLanes, PerChannel
 
 MAPS = Maps(4, 8, 9)
 POOL, WIDE_POOL = PoolShape.parse("c4 h9 k3 s2"), PoolShape.parse("c1 h40 k20 s1")
@@ -159,6 +160,9 @@ SAMPLES: list[Op] = [
     Resize(MAPS, Maps(4, 6, 7), 1.3),
     RgbToLab(Maps(3, 8, 9)),
     RgbToYuv(Maps(3, 8, 9)),
+    ChangeLanes.between(Maps(19, 3, 5), "x"),
+    ChangeLanes.between(Maps(19, 3, 5), "y"),
+    PerChannel.of(MaxPoolForward(PoolShape.parse("c19 h8 k3 s2"))),
 ]
 CALL = re.compile(r"^\s+(call\w*|bl|blr)\s", re.MULTILINE)
 PRODUCTS = ("Conv", "Fc", "Local")

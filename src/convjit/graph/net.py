@@ -170,13 +170,13 @@ class Net:
         if name not in self._ends:
             if name in names:
                 found = "is the layer itself" if name == layer.name else "is defined further down"
-                raise layer.error(f"input '{name}' {found}; a layer is fed by layers above it", "inputs")
-            raise layer.error(f"input '{name}' is not defined{near(name, self._ends)}", "inputs")
+                raise layer.error(f"input '{shown(name)}' {found}; a layer is fed by layers above it", "inputs")
+            raise layer.error(f"input '{shown(name)}' is not defined{near(name, self._ends)}", "inputs")
         source = self.nodes[name].layer
         if source.is_cost:
-            raise layer.error(f"input '{name}' is a cost, which feeds no layer", "inputs")
+            raise layer.error(f"input '{shown(name)}' is a cost, which feeds no layer", "inputs")
         if isinstance(source, Data) and source.data_idx == LABELS and not layer.is_cost:
-            raise layer.error(f"input '{name}' holds labels, which feed costs only", "inputs")
+            raise layer.error(f"input '{shown(name)}' holds labels, which feed costs only", "inputs")
 
     def _place(self, layer: Layer) -> Layer:
         """Find the shapes of a layer and append its node."""

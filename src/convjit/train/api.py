@@ -102,25 +102,23 @@ def carry_out(
     with ExitStack() as stack:
         folder = None
         if resume is not None:
-            fixed: dict[str, object] = {
-                "NET": net,
-                "--params": params,
-                "--set": overrides or None,
-                "--batch": batch,
-                "--seed": seed,
-                "--accumulate": accumulate,
+            edit, kept = "edit params.cfg in the run's folder instead", "a run keeps it; start a new one"
+            fixed: dict[str, tuple[object, str]] = {
+                "NET": (net, "a run has its own"),
+                "--params": (params, edit),
+                "--set": (overrides or None, edit),
+                "a recipe": (recipe, edit),
+                "--batch": (batch, kept),
+                "--seed": (seed, kept),
+                "--accumulate": (accumulate, kept),
+                "--out": (out, "a run goes on in its own folder"),
+                "--lenient": (lenient or None, edit),
+                "--allow-code": (allow_code or None, "initial weights are made once"),
+                "--tune": (tune or None, "a run keeps to its algorithms; start a new one"),
             }
-            fixed |= {
-                "--out": out,
-                "a recipe": recipe,
-                "--lenient": lenient or None,
-                "--allow-code": allow_code or None,
-                "--tune": tune or None,
-            }
-            if given := [name for name, value in fixed.items() if value is not None]:
-                raise UsageError(
-                    f"{given[0]} cannot be given with --resume: edit params.cfg in the run's folder instead"
-                )
+            for name, (value, why) in fixed.items():
+                if value is not None:
+                    raise UsageError(f"{name} cannot be given with --resume: {why}")
             folder = RunFolder.open(Path(resume))
             stack.enter_context(folder.lock())
             job = resumed_job(folder, source, epochs=epochs, dtype=dtype, memory=limit, notes=notes)
