@@ -71,7 +71,9 @@ def test_every_number_is_widened_exactly(target: Target) -> None:
 def test_stores_round_to_the_nearest(target: Target, write: object) -> None:
     assert callable(write)
     found = run(target, write, x=NUMBERS.view(np.float32), y=np.zeros(len(NUMBERS), np.uint16))["y"]
-    np.testing.assert_array_equal(found, nearest(NUMBERS))
+    # To the processor's own instruction denormals are 0.
+    denormal = (NUMBERS & 0x7F800000 == 0) & target.bf16
+    np.testing.assert_array_equal(found, np.where(denormal, NUMBERS >> 16 & 0x8000, nearest(NUMBERS)))
 
 
 @on_every_target

@@ -102,6 +102,21 @@ class Bf16Pointer(Pointer):
         """The element at `index` as it is stored."""
         return super().load(index)
 
+    def two(self, index: Index, apart: int | None) -> Value:
+        """The vectors at `index` and `apart` behind it (zeros for None) as words, pairs of neighbouring lanes: V/2 of
+        the first vector, then V/2 of the second.
+        """
+        at, lanes = self.at, self.element.count
+        wide = ir.VectorType(I16, 2 * lanes)
+        if apart == 1:
+            halves = at.load(self._place(index), align=self.align, typ=wide)
+        else:
+            first = super().load(index).ir
+            second = ir.Constant(self.element, [0] * lanes) if apart is None else super().load(index + apart).ir
+            places = ir.Constant(ir.VectorType(I32, 2 * lanes), list(range(2 * lanes)))
+            halves = at.shuffle_vector(first, second, places)
+        return Value(at, at.bitcast(halves, ir.VectorType(I32, lanes)))
+
     def spread(self, index: Index, lanes: int) -> Value:
         """The number at `index` in every lane.
 

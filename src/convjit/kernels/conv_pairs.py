@@ -5,21 +5,21 @@ The pairs are of neighbouring reduced channels. What lies in memory is not paire
 vectors are loaded, and then serves all filters of the tile and all taps of its row. Weights are rounded to bfloat16 in
 pairs by stage 0, into the workspace; the learned ones stay float32.
 
-A prototype whose maps lay in pairs had 414 to 452 GFLOP/s on a Zen 5 core whose peak in pairs is 490. This kernel has
-not run on such a processor yet: what is tested everywhere is all of it but that one instruction.
+On a processor without the instruction, tests put both products and sums in its place.
 """
 
 from __future__ import annotations
 
 from convjit.codegen.bf16 import Bf16Pointer, PairPointer, dot_pairs, pairs, rounded
 from convjit.codegen.kernel import Kernel
-from convjit.codegen.values import Index, Pointer
+from convjit.codegen.tile import Product
+from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.base import WORKSPACE, Algorithm, MapsView, Problem, algorithm
 from convjit.kernels.conv import Operands, backward_data, forward
 from convjit.kernels.sweep import run
 from convjit.ops.conv import ConvBackwardData, ConvForward, ConvShape
 
-__all__ = ["PAIRS"]
+__all__ = ["PAIRS", "pair", "pair_run", "product"]
 
 PAIRS = "pairs"
 
@@ -54,36 +54,46 @@ def _pair_weights(k: Kernel, problem: Problem) -> int:
     w, made = k.scalars("w"), k.integers(WORKSPACE)
     length = s.size**2 * (s.group_channels if backward else 1)
     runs, tasks = (1, s.filters // 2) if backward else (s.group_channels // 2, s.filters)
+    with k.loop(0, runs, name="run") as number:
+        at = (k.task * runs + number) * length
+        low = w + at * 2
+        pair_run(k, low, low + length, made + at, length)
+    return tasks
+
+
+def pair_run(k: Kernel, low: Pointer, high: Pointer, place: Pointer, length: int) -> None:
+    """`length` pairs of numbers at `low` and at `high`, both rounded, as words at `place`."""
     whole = length // k.lanes * k.lanes
 
     def put(low: Pointer, high: Pointer, place: Pointer, i: Index) -> None:
-        first, second = (rounded(half.load(i), native=k.target.bf16) for half in (low, high))
-        place.store(pairs(first, second), i)
+        place.store(pair(k, low.load(i), high.load(i)), i)
 
-    with k.loop(0, runs, name="run") as number:
-        at = (k.task * runs + number) * length
-        low, place = w + at * 2, made + at
-        high = low + length
-        if whole:
-            firsts, seconds, words = k.loose_vectors(low), k.loose_vectors(high), k.word_vectors(place)
-            run(k, 0, length // k.lanes, lambda i: put(firsts, seconds, words, i), unroll=1)
-        if whole < length:
-            with k.loop(whole, length, name="rest") as i:
-                put(low, high, place, i)
-    return tasks
+    if whole:
+        firsts, seconds, words = k.loose_vectors(low), k.loose_vectors(high), k.word_vectors(place)
+        run(k, 0, length // k.lanes, lambda i: put(firsts, seconds, words, i), unroll=1)
+    if whole < length:
+        with k.loop(whole, length, name="rest") as i:
+            put(low, high, place, i)
+
+
+def pair(k: Kernel, low: Value, high: Value) -> Value:
+    """Numbers, or vectors of them, both rounded, as words."""
+    return pairs(*(rounded(half, native=k.target.bf16) for half in (low, high)))
+
+
+def product(k: Kernel) -> Product:
+    """Sums of words' two products each."""
+    return lambda a, b, total: dot_pairs(total, a, b, native=k.target.bf16)
 
 
 def _convolve(k: Kernel, problem: Problem) -> int:
     """Task: that of the direct way."""
-    native = k.target.bf16
 
     def source(view: MapsView) -> Pointer:
         assert isinstance(view.pointer, Bf16Pointer)
         return PairPointer(**vars(view.pointer), apart=view.plane)
 
-    operands = Operands(
-        source, lambda k: k.integers(WORKSPACE), 2, lambda a, b, total: dot_pairs(total, a, b, native=native)
-    )
+    operands = Operands(source, lambda k: k.integers(WORKSPACE), 2, product(k))
     way = backward_data if isinstance(problem.op, ConvBackwardData) else forward
     return way(k, problem, operands)
 

@@ -7,16 +7,17 @@ and runs all its channels and taps past each patch; their sums wait in the secon
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.target import Target
-from convjit.codegen.tile import Tile, near_equal
-from convjit.codegen.values import Pointer, Value
+from convjit.codegen.tile import Product, Tile, near_equal
+from convjit.codegen.values import Index, Pointer, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.ops.conv import ConvBackwardWeights, ConvShape
 
-__all__ = ["WeightsTiling", "weights_tiling"]
+__all__ = ["Pixels", "WeightsTiling", "backward_weights", "weights_tiling"]
 
 FEWEST_TASKS = 16
 """Enough for an even split over a few threads."""
@@ -36,8 +37,21 @@ class WeightsTiling:
     columns: int
 
 
-def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
+@dataclass(frozen=True)
+class Pixels:
+    """How the pixels of a row are read: up to `together` at once, as `load(pointer, index, distance, how many)`."""
+
+    load: Callable[[Pointer, Index, int, int], Value]
+    together: int = 1
+    product: Product | None = None
+
+
+SINGLE = Pixels(lambda pointer, index, distance, many: pointer.load(index))
+
+
+def weights_tiling(s: ConvShape, target: Target, vector: int) -> WeightsTiling:
     """The tiling for a shape: accumulators, the smaller side's operands and one of the other leave a register spare.
+    `vector` is the size of one of dy's, in bytes.
 
     Taps of a row share their pixels, so that with 16 registers two filters against all 5 taps of a row, 85 % of the
     peak, beat four against 3 taps, 59 %.
@@ -56,8 +70,7 @@ def weights_tiling(s: ConvShape, target: Target) -> WeightsTiling:
     # A size that divides the filters needs one piece of code instead of two.
     even = [n for n in range(most, most // 2, -1) if s.group_filters % n == 0]
     filters = even[0] if even else near_equal(s.group_filters, most)[0][0]
-    vector = 4 * target.lanes
-    chunk = max(channels, target.second_level // 4 // (vector * filters * s.size**2))
+    chunk = max(channels, target.second_level // 4 // (4 * target.lanes * filters * s.size**2))
     parts_f = s.groups * -(-s.group_filters // filters)
     most_chunk = max(1, s.group_channels // -(-FEWEST_TASKS // parts_f)) if parts_f < FEWEST_TASKS else s.group_channels
     chunk = min(chunk, max(channels, most_chunk), s.group_channels)
@@ -73,6 +86,7 @@ class _Patch:
 
     k: Kernel
     s: ConvShape
+    pixels: Pixels
     x: MapsView
     dy: MapsView
     source: Pointer
@@ -86,10 +100,15 @@ class _Patch:
 @generator(ConvBackwardWeights)
 def conv_backward_weights(k: Kernel, problem: Problem) -> int:
     """Task: a tile of filters of one group, and a chunk of its channels."""
+    return backward_weights(k, problem, SINGLE)
+
+
+def backward_weights(k: Kernel, problem: Problem, pixels: Pixels) -> int:
+    """`conv_backward_weights` with pixels that are read in any way."""
     op = problem.op
     assert isinstance(op, ConvBackwardWeights)
     s = op.shape
-    t = weights_tiling(s, problem.target)
+    t = weights_tiling(s, problem.target, problem.vector_bytes("dy") if pixels.together > 1 else 4 * k.lanes)
     x, dy, dw = problem.view(k, "x"), problem.view(k, "dy"), k.scalars("dw")
     chunks = near_equal(s.group_channels, t.chunk)
     tiles = near_equal(s.group_filters, t.filters)
@@ -105,7 +124,7 @@ def conv_backward_weights(k: Kernel, problem: Problem) -> int:
             sums.store(k.number(0), i)
         filters, channels = group * s.group_filters + f, group * s.group_channels + c
         with k.loop(0, problem.blocks, name="block") as block:
-            _walk_patches(k, s, t, height, depth, x, dy, sums, block, filters, channels)
+            _walk_patches(k, s, pixels, t, height, depth, x, dy, sums, block, filters, channels)
         with k.loop(0, depth, name="channel") as ci, k.loop(0, height, name="filter") as fi:
             target = dw + ((filters + fi) * s.group_channels + (c + ci)) * s.size**2
             with k.loop(0, s.size, name="tap_row") as u:
@@ -134,6 +153,7 @@ def _between(k: Kernel, index: Value, start: int, count: int, total: int) -> Val
 def _walk_patches(
     k: Kernel,
     s: ConvShape,
+    pixels: Pixels,
     t: WeightsTiling,
     height: int,
     depth: int,
@@ -153,9 +173,8 @@ def _walk_patches(
                 with k.loop(0, many_x, name="patch_x") as patch_x:
                     q = patch_x * columns + first_x
                     at = x.index(block, channels, y * s.stride - s.padding, q * s.stride - s.padding)
-                    patch = _Patch(
-                        k, s, x, dy, x.pointer + at, dy.pointer + dy.index(block, filters, y, q), rows, columns
-                    )
+                    gradient = dy.pointer + dy.index(block, filters, y, q)
+                    patch = _Patch(k, s, pixels, x, dy, x.pointer + at, gradient, rows, columns)
                     _run_channels(patch, t, height, depth, sums)
                 first_x += columns * many_x
         first_y += rows * many_y
@@ -179,24 +198,34 @@ def _run_channels(p: _Patch, t: WeightsTiling, height: int, depth: int, sums: Po
 
 def _tile(p: _Patch, height: int, columns: list[tuple[int, int]], source: Pointer, sums: Pointer) -> None:
     """Add one patch to the sums of `height` filters x `columns` (channel, tap)."""
-    k, s = p.k, p.s
-    tile = Tile(k, height, len(columns))
+    k, s, together = p.k, p.s, p.pixels.together
+    tile = Tile(k, height, len(columns), p.pixels.product)
 
     def place(f: int, column: int) -> int:
         channel, tap = columns[column]
         return (channel * s.size**2 + tap) * height + f
 
-    tile.init(lambda f, column: sums.load(place(f, column)))
-    unroll = next(n for n in (4, 3, 2, 1) if p.columns % n == 0)
-    with k.loop(0, p.rows, name="row") as r, k.loop(0, p.columns // unroll, name="pixel") as part:
-        line = source + (r * (s.stride * p.x.row) + part * (unroll * s.stride))
-        gradient = p.gradient + (r * p.dy.row + part * unroll)
-        loaded: dict[int, Value] = {}
-        for n in range(unroll):
-            at = [channel * p.x.plane + tap + n * s.stride for channel, tap in columns]
+    def add(line: Pointer, gradient: Pointer, count: int) -> None:
+        """`count` pixels from there on."""
+        loaded: dict[tuple[int, int], Value] = {}
+        for n in range(0, count, together):
+            many = min(together, count - n)
+            at = [(channel * p.x.plane + tap + n * s.stride, many) for channel, tap in columns]
             for index in at:
                 if index not in loaded:
-                    loaded[index] = line.load(index)
+                    loaded[index] = p.pixels.load(line, index[0], s.stride, many)
             for f in range(height):
-                tile.multiply_add_row(f, gradient.load(f * p.dy.plane + n), [loaded[index] for index in at])
+                b = p.pixels.load(gradient, f * p.dy.plane + n, 1, many)
+                tile.multiply_add_row(f, b, [loaded[index] for index in at])
+
+    tile.init(lambda f, column: sums.load(place(f, column)))
+    steps = p.columns // together
+    unroll = together * next(n for n in (4, 3, 2, 1) if steps % n == 0)
+    with k.loop(0, p.rows, name="row") as r:
+        line, gradient = source + r * (s.stride * p.x.row), p.gradient + r * p.dy.row
+        if steps:
+            with k.loop(0, p.columns // unroll, name="pixel") as part:
+                add(line + part * (unroll * s.stride), gradient + part * unroll, unroll)
+        if rest := p.columns % together:
+            add(line + steps * together * s.stride, gradient + steps * together, rest)
     tile.each(lambda f, column, value: sums.store(value, place(f, column)))
