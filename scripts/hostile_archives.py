@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -29,6 +30,10 @@ import numpy as np
 from PIL import Image
 
 PACKERS = {"": bytes, ".gz": lambda data: gzip.compress(data, 1), ".xz": lzma.compress, ".bz2": bz2.compress}
+with contextlib.suppress(ImportError):
+    import zstandard
+
+    PACKERS[".zst"] = zstandard.compress
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 DEEDS = {"os.mkdir", "os.symlink", "os.link", "os.rename", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
 SECONDS, MEGABYTES = 2.0, 200.0

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from convjit.cfg import load_net
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench"
 PAGE = "# By hand\n\n<!-- scripts/bench: begin -->\nold\n<!-- scripts/bench: end -->\n\nand more\n"
 LAUNCHES = [
@@ -49,6 +51,8 @@ def test_only_what_is_between_the_markers_changes(
     assert text.startswith("# By hand\n\n<!-- ") and text.endswith("end -->\n\nand more\n") and "old" not in text
     assert "Some Core (avx2), 2 threads, batch 128" in text and "L1 9 and 8" in text
     assert "| lenet5 | 110.0 | 80 | 50.0 | 2.20 | 2.00, 2.40 (3 pairs) |" in text
+    assert "| lenet5 | 150.0 | 80 | 50.0 | 3.00 | 2.80, 3.20 (3 pairs) |" in text
+    assert text.index("float32:") < text.index("bfloat16:") and text.count("| lenet5 |") == 2
     assert "| conv_forward | 10.00 | 99.9 % | 80 % | 2.00 |" in text and "| update" not in text
 
 
@@ -74,9 +78,16 @@ def test_wrong_arguments(options: str, message: str, tmp_path: Path) -> None:
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
+def test_alexnet_without_norms_is_a_net(script: dict[str, Any], tmp_path: Path) -> None:
+    path = script["named"](script["BARE"], tmp_path)
+    net = load_net(path).net
+    assert not [layer.name for layer in net.layers if "norm" in layer.name]
+    assert len(net.layers) == len(load_net("alexnet").net.layers) - 2
+
+
 def test_the_nets_are_ours_and_the_page_has_its_markers(script: dict[str, Any]) -> None:
     nets = {path.name.removesuffix(".cfg") for path in (SCRIPT.parents[1] / "src" / "convjit" / "nets").glob("*.cfg")}
-    assert set(script["PEER"]) <= nets
+    assert set(script["PEER"]) - {script["BARE"]} <= nets
     page = script["PAGE"].read_text(encoding="utf-8")
     assert 0 <= page.find(script["BEGIN"]) < page.find(script["END"])
 

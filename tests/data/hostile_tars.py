@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import zstandard
 from image_sets import pictures
 
 __all__ = ["MEMBERS", "PACKERS", "member", "write_members"]
@@ -20,6 +21,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".xz": lzma.compress,
     ".bz2": bz2.compress,
+    ".zst": zstandard.compress,
 }
 
 MEMBERS: list[tuple[str, dict[str, Any], str]] = [

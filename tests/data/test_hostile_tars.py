@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zstandard
 from hostile_tars import MEMBERS, PACKERS, member, write_members
 from image_sets import picture, write_tar
 
@@ -133,7 +134,7 @@ def test_archives_in_a_row(tmp_path: Path, end: str, way: str) -> None:
         refused(path, "data follow the archive's end mark")
 
 
-@pytest.mark.parametrize("end", [".gz", ".xz", ".bz2"])
+@pytest.mark.parametrize("end", [".gz", ".xz", ".bz2", ".zst"])
 def test_bombs(tmp_path: Path, end: str, way: str) -> None:
     inner = b"".join(member(f"{i}", bytes(1 << 20))[0].tobuf() + bytes(1 << 20) for i in range(80))
     path = tmp_path / f"x.tar{end}"
@@ -191,9 +192,19 @@ def test_a_sparse_file_of_newer_kinds(tmp_path: Path) -> None:
     refused(write_members(tmp_path / "x.tar", (info, b"")), "sparse")
 
 
-def test_zstandard(tmp_path: Path) -> None:
+def test_zstandard_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(600))
-    refused(tmp_path / "x.tar.zst", "zstandard is not supported")
+    refused(tmp_path / "x.tar.zst", "cut short")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    refused(tmp_path / "x.tar.zst", "pip install 'convjit")
+
+
+def test_memory_asked_for_by_a_zstandard_header(tmp_path: Path) -> None:
+    inner = write_tar(tmp_path / "one.tar", {"train/cat/a.png": b"1"}).read_bytes()
+    greedy = zstandard.ZstdCompressionParameters.from_level(3, window_log=30, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=greedy).compressobj()
+    (tmp_path / "x.tar.zst").write_bytes(packer.compress(inner) + packer.flush())
+    refused(tmp_path / "x.tar.zst", "damaged or cut short .*memory")
 
 
 def test_very_many_members(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_the_owner_updates() -> None:
     shared, _ = nets(Conv)
     program = lower(shared, 3, "train")
     assert [one.name for one in program.launches if ".update_" in one.name and "weights" in one.name] == [
-        "a.update_weights",
-        "b.update_weights",
         "out.update_weights",
+        "b.update_weights",
+        "a.update_weights",
     ]
     assert not {name for name in program.buffers() if name.startswith(("c.weights", "d.weights"))}
 

@@ -94,7 +94,8 @@ def test_enough_is_enough(program: Program) -> None:
     assert found.program is program
     assert (found.total, found.again, found.plainer, found.extra) == (whole, (), (), 0)
     assert found.text() == f"memory limit {size_text(whole)}: kept at no cost"
-    assert fit(program, whole - 1, Ways(), threads=THREADS).program != program
+    tighter = fit(program, whole - 1, Ways(), threads=THREADS)
+    assert tighter.plainer or tighter.again
 
 
 def test_every_limit_is_kept_or_refused(program: Program) -> None:

@@ -62,7 +62,7 @@ def test_the_run_remembers(narrow: Result) -> None:
     with api.load(narrow.run) as run:
         assert run.state.dtype == "bf16"
         assert run.test(tiny_data()).loss == narrow.test_loss
-        programs = [executor.program for executor in run._session._executors.values()]
+        programs = [executor.program for executor in run._session._programs]
     assert all(any(b.narrow for b in program.buffers().values()) for program in programs)
     assert api.test(narrow.run, tiny_data()).error == narrow.test_error
 

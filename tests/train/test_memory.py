@@ -125,7 +125,7 @@ def test_algorithms_taken_for_a_limit_are_kept(tmp_path: Path, monkeypatch: pyte
         ways = ways if options["fixed"] else Ways({"fc3.forward": "direct"})
         return replace(found, ways=ways)
 
-    monkeypatch.setattr(sys.modules["convjit.train.session"], "fit", changed)
+    monkeypatch.setattr(sys.modules["convjit.train.programs"], "fit", changed)
     stopped = train_tiny(tmp_path, memory="1GB", watcher=interrupt_at(3))
     assert newest(stopped.run / "checkpoints", lambda text: None).state.ways == {"fc3.forward": "direct"}
     assert RunFolder(stopped.run).read_settings()["settings"]["algorithms"] == {"fc3.forward": "direct"}

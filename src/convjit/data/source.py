@@ -24,7 +24,7 @@ _MAX_DEPTH = 4
 _MAX_MEMBERS = 2_000_000
 _MAX_MEMBER_BYTES = 1 << 30
 _MAX_HEADER_BYTES = 1 << 18
-_SUFFIXES = (".tar", ".gz", ".xz", ".bz2", ".tgz", ".txz", ".tbz2")
+_SUFFIXES = (".tar", ".gz", ".xz", ".bz2", ".zst", ".tgz", ".txz", ".tbz2", ".tzst")
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import sys
 import zlib
 from typing import BinaryIO, Protocol
 
@@ -20,6 +21,7 @@ _RATIO = 200
 _FLOOR = 64 << 20
 _CEILING = 20 << 30
 _XZ_MEMORY = 256 << 20
+_ZSTD_MEMORY = 128 << 20
 
 _DAMAGE = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
@@ -34,8 +36,6 @@ class Limited:
     def __init__(self, where: str, raw: BinaryIO, size: int) -> None:
         packing = compression(raw.read(8))
         raw.seek(0)
-        if packing == "zst":
-            raise DataError(f"{where}: zstandard is not supported; unpack it, or pack it as .tar.xz or .tar.gz")
         self._where = where
         self._inner: _Readable = raw
         if packing == "gz":
@@ -44,6 +44,8 @@ class Limited:
             self._inner = bz2.BZ2File(raw)
         elif packing == "xz":
             self._inner = _Xz(raw)
+        elif packing == "zst":
+            self._inner = _unzstd(raw, where)
         self._size = size
         self._granted = self._count = 0
 
@@ -57,7 +59,7 @@ class Limited:
             data = self._inner.read(size)
         except MemoryError:
             raise DataError(f"{self._where}: unpacking needs more memory than there is") from None
-        except _DAMAGE as error:
+        except (*_DAMAGE, *_zstd_damage()) as error:
             raise DataError(f"{self._where}: damaged or cut short ({shown(error)}); fetch it again") from None
         self._count += len(data)
         check_growth(self._where, self._size, self._count)
@@ -97,6 +99,23 @@ class _Xz:
     @staticmethod
     def _fresh() -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+
+def _unzstd(raw: BinaryIO, where: str) -> _Readable:
+    """What the optional package zstandard reads, with a bound on the memory that a header can ask for."""
+    try:
+        import zstandard
+    except ImportError:
+        raise DataError(
+            f"{where}: zstandard needs a package more: pip install 'convjit[zstd]'; or pack it as .tar.gz or .tar.xz"
+        ) from None
+    return zstandard.ZstdDecompressor(max_window_size=_ZSTD_MEMORY).stream_reader(raw, read_across_frames=True)
+
+
+def _zstd_damage() -> tuple[type[Exception], ...]:
+    """What zstandard raises, if it is in use at all."""
+    module = sys.modules.get("zstandard")
+    return (module.ZstdError,) if module else ()
 
 
 def check_growth(where: str, size: int, count: int) -> None:

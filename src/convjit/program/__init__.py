@@ -5,7 +5,7 @@ from convjit.program.check import check
 from convjit.program.few_images import MOST_IMAGES
 from convjit.program.narrow import narrow
 from convjit.program.planner import Plan, buffer_bytes, plan, stored_dtype, stored_shape
-from convjit.program.recompute import AGAIN, Recomputed, Recomputing, update_early
+from convjit.program.recompute import AGAIN, Recomputed, Recomputing
 from convjit.program.rewrite import finish
 
 __all__ = [
@@ -26,5 +26,4 @@ __all__ = [
     "plan",
     "stored_dtype",
     "stored_shape",
-    "update_early",
 ]

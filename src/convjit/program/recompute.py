@@ -20,7 +20,7 @@ from convjit.program.buffer import Launch, Program, Role
 from convjit.program.check import check
 from convjit.program.planner import ALIGNMENT, buffer_bytes, plan
 
-__all__ = ["AGAIN", "Recomputed", "Recomputing", "update_early"]
+__all__ = ["AGAIN", "Recomputed", "Recomputing"]
 
 AGAIN = " (again)"
 """Ends the names of launches that are run again and of the copies that they make; layers cannot have such names."""
@@ -37,16 +37,6 @@ class Recomputed:
     again: tuple[str, ...]
     cost: float
     arena: int
-
-
-def update_early(program: Program) -> Program:
-    """Every update right behind the last launch that it waits for, so that no gradient lives to the step's end."""
-    launches = list(program.launches[: program.update])
-    for one in program.launches[program.update :]:
-        used = one.read | one.written
-        waits = (i for i, two in enumerate(launches) if two.written & used or one.written & two.read)
-        launches.insert(max(waits, default=-1) + 1, one)
-    return check(replace(program, launches=tuple(launches)))
 
 
 class Recomputing:

@@ -1,5 +1,5 @@
 """Rewrites of a program, each a pure function: fuse neurons and their slopes, fuse softmax and its cost, work in place,
-give halos.
+give halos, update early.
 """
 
 from __future__ import annotations
@@ -33,17 +33,22 @@ __all__ = [
     "fuse_softmax_cost",
     "fuse_target_cost",
     "give_halos",
+    "update_early",
     "work_in_place",
 ]
 
 
 def finish(program: Program, few: int = 0) -> Program:
-    """All rewrites, in the order that they need; `few` are the lanes of the vectors that few images would not fill."""
+    """All rewrites, in the order that they need; `few` are the lanes of the vectors that few images would not fill.
+
+    What is added up over the parts of a minibatch is updated at the end.
+    """
     for rewrite in (fuse_neurons, fuse_slopes, fuse_softmax_cost, fuse_target_cost):
         program = rewrite(program)
     if few:
         program = few_images(program, few)
-    return check(give_halos(work_in_place(program)))
+    program = give_halos(work_in_place(program))
+    return check(program) if program.of_role(Role.GRADIENTS) else update_early(program)
 
 
 def _readers(program: Program, name: str) -> list[Launch]:
@@ -183,3 +188,15 @@ def _clear(buffer: Buffer) -> Launch:
     if isinstance(maps, ChannelMaps):
         op = PerChannel.of(ClearHalo(Maps(maps.channels, maps.height, maps.width)))
     return Launch(f"{buffer.name}.halo", op, {"x": buffer})
+
+
+def update_early(program: Program) -> Program:
+    """Every update right behind the last launch that it waits for, so that no gradient lives to the step's end."""
+    weights = set(program.of_role(Role.WEIGHTS))
+    launches = [one for one in program.launches if not one.written & weights]
+    for one in program.launches:
+        if one.written & weights:
+            used = one.read | one.written
+            waits = (i for i, two in enumerate(launches) if two.written & used or one.written & two.read)
+            launches.insert(max(waits, default=-1) + 1, one)
+    return check(replace(program, launches=tuple(launches)))

@@ -15,7 +15,7 @@ from convjit.codegen.target import Target, host_target
 from convjit.errors import UsageError
 from convjit.kernels import Problem, candidates, choose, workspace_bytes
 from convjit.kernels.base import DIRECT
-from convjit.program import AGAIN, Launch, Program, Recomputing, Role, plan, update_early
+from convjit.program import AGAIN, Launch, Program, Recomputing, plan
 from convjit.program.traffic import traffic
 from convjit.runtime.planned import kernel_memory_of
 from convjit.runtime.ways import Ways
@@ -88,17 +88,15 @@ def fit(
     total = plan(program, target.lanes).total + _kernel_bytes(usual, threads)
     if total <= limit:
         return Fitted(program, ways, limit, total)
-    # What is summed over parts is updated at the end of the last one.
-    early = program if program.of_role(Role.GRADIENTS) else update_early(program)
-    planned = plan(early, target.lanes)
-    usual_cost = _Cost(usual, early.batch, target)
-    full, search = usual_cost.of(early), Recomputing(early, usual_cost, target.lanes)
+    planned = plan(program, target.lanes)
+    usual_cost = _Cost(usual, program.batch, target)
+    full, search = usual_cost.of(program), Recomputing(program, usual_cost, target.lanes)
     best: Fitted | None = None
     least = total
     for changed in [{}] if fixed else _cheaper(usual, target):
         problems = {name: problem and _changed(problem, changed.get(name)) for name, problem in usual.items()}
-        cost = _Cost(problems, early.batch, target)
-        slower = max(cost.of(early) - full, 0.0)
+        cost = _Cost(problems, program.batch, target)
+        slower = max(cost.of(program) - full, 0.0)
         if best and slower / full >= best.extra:
             continue
         beside = planned.total - planned.arena + _kernel_bytes(problems, threads)

@@ -14,7 +14,10 @@ from convjit.runtime.fit import Fitted, fit
 from convjit.runtime.planned import planned
 from convjit.show.console import Screen, count, megabytes
 
-__all__ = ["Memory", "NetView", "show_layers", "show_memory"]
+__all__ = ["PROCESS", "Memory", "NetView", "show_layers", "show_memory"]
+
+PROCESS = 175_000_000
+"""Bytes of Python, NumPy and LLVM at work: what a process takes besides, measured."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class NetView:
 
     def record(self) -> dict[str, Any]:
         """For machines; operations are those of one image."""
-        memory: dict[str, Any] = {**vars(self.memory), "total": self.memory.total}
+        memory: dict[str, Any] = {**vars(self.memory), "total": self.memory.total, "process": PROCESS}
         if self.fitted:
             memory |= self.fitted.record()
         layers = [
@@ -127,4 +130,5 @@ def show_memory(screen: Screen, memory: Memory, batch: int, *, others: str = "")
     parts = (*kept, "arena", "transfer", "scratch")
     listed = ", ".join(f"{part} {megabytes(getattr(memory, part))}" for part in parts)
     shared = f"; the arena would be {megabytes(memory.unshared)} if nothing shared a place"
+    others += f"; Python and LLVM {megabytes(PROCESS)}"
     screen.line(f"memory at {batch} images a step: {megabytes(memory.total)} ({listed}{shared}){others}")

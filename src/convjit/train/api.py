@@ -92,7 +92,8 @@ def carry_out(
     `tune` measures every way to compute each launch and takes the fastest, for this run and for good.
     """
     from convjit.runtime.fit import bytes_of
-    from convjit.train.job import new_job, resumed_job
+    from convjit.train.job import new_job
+    from convjit.train.resume import resumed_job
     from convjit.train.run_folder import RunFolder, check_new
     from convjit.train.trainer import SECONDS_BETWEEN_CHECKPOINTS, Trainer
     from convjit.train.tuning import fastest, measure

@@ -23,10 +23,12 @@ from convjit.errors import DataError, RunError
 from convjit.runtime import Ways
 from convjit.train.checkpoint import Checkpoint, newest
 from convjit.train.checkpoint import load as load_checkpoint
-from convjit.train.job import Notes, check_data, open_data
+from convjit.train.job import Notes, open_data
 from convjit.train.prepare import preprocessing_of
+from convjit.train.programs import CompileProgress
+from convjit.train.resume import check_data
 from convjit.train.run_folder import RunFolder
-from convjit.train.session import CompileProgress, Session
+from convjit.train.session import Session
 from convjit.train.sums import CostSums
 
 __all__ = ["Prediction", "Run", "TestResult", "read_image"]

@@ -16,11 +16,12 @@ from convjit.errors import ConfigError, RunError, UsageError
 from convjit.graph import Net
 from convjit.layers.data import TARGETS
 from convjit.train.checkpoint import newest
-from convjit.train.job import Job, Notes, new_job, open_data, resumed_job
+from convjit.train.job import Job, Notes, new_job, open_data
 from convjit.train.original_checkpoint import OriginalCheckpoint, find_original, read_original_checkpoint
 from convjit.train.original_import import ORDER, import_run
 from convjit.train.original_options import OPTIONS, RESTORED, Original, restored
 from convjit.train.original_trainer import Testing
+from convjit.train.resume import resumed_job
 from convjit.train.run_folder import RunFolder, check_new
 from convjit.train.surgery import conv_to_local, unshare_weights
 from convjit.train.trainer import Trainer

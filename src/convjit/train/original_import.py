@@ -16,8 +16,8 @@ from convjit.train.original_checkpoint import (
     read_original_checkpoint,
     weights_of,
 )
+from convjit.train.programs import CompileProgress
 from convjit.train.run_folder import RunFolder
-from convjit.train.session import CompileProgress
 from convjit.train.trainer import Trainer
 from convjit.train.watch import Watcher
 

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from convjit import random
 from convjit.data import Batch, Encoded, Images, Kept, Preprocessing, batches_in_order, views
 from convjit.errors import RunError
-from convjit.graph import Net, lower
+from convjit.graph import Net
 from convjit.graph.lower import Dtype, Mode
 from convjit.layers import Learned, Logreg
-from convjit.program import MOST_IMAGES, Program, Role
-from convjit.runtime import Executor, Store, Ways, host_target, thread_count
-from convjit.runtime.fit import Fitted, fit
+from convjit.program import Role
+from convjit.runtime import Executor, Store, Ways
+from convjit.runtime.fit import Fitted
+from convjit.train.programs import CompileProgress, Programs
 from convjit.train.sums import CostSums, Sums
 
-__all__ = ["CompileProgress", "Session"]
+__all__ = ["Session"]
 
-CompileProgress = Callable[[int, int], None]
 View = tuple[int, int, int]
 """(y, x, mirror) of a crop."""
 
@@ -62,13 +62,12 @@ class Session:
     ) -> None:
         """`constant` says that the learned arrays change by `set_arrays` alone."""
         self.net, self.batch, self.mean, self.axes = net, batch, mean, axes
-        self.preprocessing, self.dtype, self._kept, self.accumulate = preprocessing, dtype, kept, accumulate
+        self.preprocessing, self._kept, self.accumulate = preprocessing, kept, accumulate
         self.store = Store()
-        self.ways, self._threads, self._progress = ways or Ways(), threads, progress
-        self._constant = constant
-        self._memory, self._fixed = memory, fixed
-        self.fitted: Fitted | None = None
-        self._executors: dict[tuple[Mode, tuple[str, ...], int], Executor] = {}
+        self._programs = Programs(
+            net, batch, self.store, self._prepare, dtype=dtype, ways=ways, accumulate=accumulate, memory=memory,
+            fixed=fixed, constant=constant, threads=threads, progress=progress,
+        )  # fmt: skip
         self._rates: list[tuple[NDArray[np.float32], Learned]] = []
         self._keys: list[tuple[NDArray[np.int32], str]] = []
         families = net.reported
@@ -86,62 +85,36 @@ class Session:
     @property
     def programs(self) -> int:
         """How many programs have been compiled."""
-        return len(self._executors)
+        return len(self._programs)
+
+    @property
+    def fitted(self) -> Fitted | None:
+        """What was done to keep to the limit of memory, once the program that trains is there."""
+        return self._programs.fitted
+
+    @property
+    def ways(self) -> Ways:
+        """The algorithms of launches."""
+        return self._programs.ways
 
     def executor(self, mode: Mode, exports: tuple[str, ...] = (), images: int = 0) -> Executor:
-        """The compiled program of one mode; `exports` are layers whose rows are wanted besides.
+        """The compiled program of one mode, as `Programs.executor` gives it."""
+        return self._programs.executor(mode, exports, images)
 
-        For a number of `images` that is much smaller than a minibatch it may be one of fewer images, which gives the
-        same numbers for each.
-        """
-        key = mode, exports, self._size(mode, images)
-        if key not in self._executors:
-            target, size = host_target(), key[2]
-            program = self._program(mode, exports)
-            ways = self.ways
-            if size < self.batch:
-                ways = ways.pinned(program, target)
-                program = lower(self.net, size, mode, exports=exports, few=target.lanes)
-            largest = max((one.arena for one in self._executors.values()), key=lambda arena: arena.nbytes, default=None)
-            executor = Executor(
-                program, self.store, threads=self._threads, target=target, ways=ways, constant=self._constant,
-                progress=self._progress, arena=largest,
-            )  # fmt: skip
-            self._executors[key] = executor
-            host = executor.host
-            if "mean" in host:
-                np.copyto(host["mean"], self.mean)
-            if "labels" in host:
-                host["labels"][:] = -1
-            if mode == "train":
-                self._rates = [
-                    (host[f"{name}.rates"], learned)
-                    for name, learned in self.net.learned().items()
-                    if f"{name}.rates" in host
-                ]
-                self._keys = [(host[name], name.removesuffix(".key")) for name in host if name.endswith(".key")]
-        return self._executors[key]
-
-    def _program(self, mode: Mode, exports: tuple[str, ...]) -> Program:
-        """What one mode runs; when training, within the limit of memory."""
-        if mode != "train":
-            return lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype)
-        program = lower(self.net, self.batch, mode, exports=exports, dtype=self.dtype, accumulate=self.accumulate)
-        if self._memory is None:
-            return program
-        threads = thread_count(self._threads)
-        self.fitted = fit(program, self._memory, self.ways, threads=threads, fixed=self._fixed)
-        self.ways = self.fitted.ways
-        return self.fitted.program
-
-    def _size(self, mode: Mode, images: int) -> int:
-        """Images of a step, where `images` are wanted in all.
-
-        A step of few takes as long as its share of a minibatch, if not less, once the weights are prepared.
-        """
-        if mode != "predict" or self.dtype != "fp32" or not self._constant or not 0 < images <= self.batch // 2:
-            return self.batch
-        return min(MOST_IMAGES, 1 << (images - 1).bit_length())
+    def _prepare(self, executor: Executor, mode: Mode) -> None:
+        """Fill what stays the same from step to step."""
+        host = executor.host
+        if "mean" in host:
+            np.copyto(host["mean"], self.mean)
+        if "labels" in host:
+            host["labels"][:] = -1
+        if mode == "train":
+            self._rates = [
+                (host[f"{name}.rates"], learned)
+                for name, learned in self.net.learned().items()
+                if f"{name}.rates" in host
+            ]
+            self._keys = [(host[name], name.removesuffix(".key")) for name in host if name.endswith(".key")]
 
     def step(self, batch: Batch, *, seed: int, progress: float, epoch: float, divisor: int = 0) -> Sums:
         """Train on one minibatch; what the main cost came to, and nan if any cost is no number.
@@ -314,7 +287,7 @@ class Session:
         Increments and sums may be missing, and are 0 then: parameters edited since may ask for more of them.
         """
         wanted = self._stored(increments)
-        for executor in self._executors.values():
+        for executor in self._programs:
             executor.arrays_changed()
         for name, value in arrays:
             if name in wanted:
@@ -328,8 +301,7 @@ class Session:
 
     def _stored(self, increments: bool) -> set[str]:
         roles = (Role.WEIGHTS, Role.INCREMENTS) if increments else (Role.WEIGHTS,)
-        programs: list[Program] = [executor.program for executor in self._executors.values()]
-        return {name for program in programs for name in program.of_role(*roles)}
+        return {name for executor in self._programs for name in executor.program.of_role(*roles)}
 
     def finite(self) -> bool:
         """Whether every learned number is finite."""
@@ -344,9 +316,7 @@ class Session:
 
     def close(self) -> None:
         """End the threads."""
-        for executor in self._executors.values():
-            executor.close()
-        self._executors = {}
+        self._programs.close()
 
     def __enter__(self) -> Session:
         return self

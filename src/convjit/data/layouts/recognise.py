@@ -25,8 +25,8 @@ from convjit.errors import DataError
 __all__ = ["UNDERSTOOD", "read_contents", "shards_of"]
 
 UNDERSTOOD = (
-    f"understood are {LAYOUT}, in a folder or a .tar[.gz|.xz|.bz2], tar shards, lists in .csv, .json or .jsonl, and "
-    "ILSVRC, CIFAR, IDX and cuda-convnet's batches as they come (docs/data.md)"
+    f"understood are {LAYOUT}, in a folder or a .tar[.gz|.xz|.bz2|.zst], tar shards, lists in .csv, .json or .jsonl, "
+    "and ILSVRC, CIFAR, IDX and cuda-convnet's batches as they come (docs/data.md)"
 )
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _NUMBERS = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
@@ -71,7 +71,9 @@ def shards_of(path: Path) -> list[Path]:
     if not found:
         raise DataError(f"{shown(path)}: no such file or folder, and no archive fits this pattern")
     if odd := [child for child in found if not TAR.fullmatch(child.name)]:
-        raise DataError(f"{shown(path)}: {shown(odd[0])} is no tar archive; allowed are patterns of .tar[.gz|.xz|.bz2]")
+        raise DataError(
+            f"{shown(path)}: {shown(odd[0])} is no tar archive; allowed are patterns of .tar[.gz|.xz|.bz2|.zst]"
+        )
     return found
 
 

@@ -24,7 +24,7 @@ from convjit.errors import DataError
 __all__ = ["CLASSES", "TAR", "declared_classes", "has_labels", "read_samples", "role_of_shard", "shards_in"]
 
 CLASSES = "classes.json"
-TAR = re.compile(r".+\.(tar|tar\.gz|tgz|tar\.xz|txz|tar\.bz2|tbz2)", re.IGNORECASE)
+TAR = re.compile(r".+\.(tar|tar\.gz|tgz|tar\.xz|txz|tar\.bz2|tbz2|tar\.zst|tzst)", re.IGNORECASE)
 _IMAGES = {b"jpg", b"jpeg", b"png", b"webp", b"bmp", b"ppm", b"pgm"}
 _LABELS = {b"cls", b"json"}
 _KEYS = ("label", "labels", "cls", "class", "classes")
