@@ -16,9 +16,9 @@ from convjit.cfg import load_net
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench"
 PAGE = "# By hand\n\n<!-- scripts/bench: begin -->\nold\n<!-- scripts/bench: end -->\n\nand more\n"
 LAUNCHES = [
-    {"op": "conv_forward", "ms": 8.0, "roof_ms": 6.0, "lost_ms": 2.0},
-    {"op": "conv_forward", "ms": 2.0, "roof_ms": 2.0, "lost_ms": 0.0},
-    {"op": "update", "ms": 0.01, "roof_ms": 0.01, "lost_ms": 0.0},
+    {"name": "a.forward", "op": "conv_forward", "ms": 8.0, "roof_ms": 6.0, "lost_ms": 2.0, "gflops": 50.0},
+    {"name": "b.forward", "op": "conv_forward", "ms": 2.0, "roof_ms": 2.0, "lost_ms": 0.0, "gflops": 150.0},
+    {"name": "a.update", "op": "update", "ms": 0.01, "roof_ms": 0.01, "lost_ms": 0.0, "gflops": 1.0},
 ]
 OURS = {"peak_gflops": 100.0, "gflops": 80.0, "processor": "Some Core", "target": "avx2", "threads": 2, "batch": 128}
 
@@ -53,6 +53,7 @@ def test_only_what_is_between_the_markers_changes(
     assert "| lenet5 | 110.0 | 80 | 50.0 | 2.20 | 2.00, 2.40 (3 pairs) |" in text
     assert "| lenet5 | 150.0 | 80 | 50.0 | 3.00 | 2.80, 3.20 (3 pairs) |" in text
     assert text.index("float32:") < text.index("bfloat16:") and text.count("| lenet5 |") == 2
+    assert "| a | 8.00 ms, 50 % |  |  |\n| b | 2.00 ms, 150 % |  |  |\n" in text
     assert "| conv_forward | 10.00 | 99.9 % | 80 % | 2.00 |" in text and "| update" not in text
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import sys
 import zlib
 from typing import BinaryIO, Protocol
 
 from convjit.errors import DataError
+
+try:
+    import zstandard
+except ImportError:  # An optional package.
+    zstandard = None  # type: ignore[assignment]
 
 __all__ = ["GZIP", "Limited", "check_growth", "compression", "gunzip", "shown"]
 
@@ -23,7 +27,9 @@ _CEILING = 20 << 30
 _XZ_MEMORY = 256 << 20
 _ZSTD_MEMORY = 128 << 20
 
-_DAMAGE = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+_DAMAGE: tuple[type[Exception], ...] = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+if zstandard is not None:
+    _DAMAGE = (*_DAMAGE, zstandard.ZstdError)
 
 
 class _Readable(Protocol):
@@ -59,7 +65,7 @@ class Limited:
             data = self._inner.read(size)
         except MemoryError:
             raise DataError(f"{self._where}: unpacking needs more memory than there is") from None
-        except (*_DAMAGE, *_zstd_damage()) as error:
+        except _DAMAGE as error:
             raise DataError(f"{self._where}: damaged or cut short ({shown(error)}); fetch it again") from None
         self._count += len(data)
         check_growth(self._where, self._size, self._count)
@@ -103,19 +109,11 @@ class _Xz:
 
 def _unzstd(raw: BinaryIO, where: str) -> _Readable:
     """What the optional package zstandard reads, with a bound on the memory that a header can ask for."""
-    try:
-        import zstandard
-    except ImportError:
+    if zstandard is None:
         raise DataError(
             f"{where}: zstandard needs a package more: pip install 'convjit[zstd]'; or pack it as .tar.gz or .tar.xz"
-        ) from None
+        )
     return zstandard.ZstdDecompressor(max_window_size=_ZSTD_MEMORY).stream_reader(raw, read_across_frames=True)
-
-
-def _zstd_damage() -> tuple[type[Exception], ...]:
-    """What zstandard raises, if it is in use at all."""
-    module = sys.modules.get("zstandard")
-    return (module.ZstdError,) if module else ()
 
 
 def check_growth(where: str, size: int, count: int) -> None:

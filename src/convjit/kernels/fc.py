@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
 from convjit.codegen.kernel import Kernel
 from convjit.codegen.tile import Product, Tile, near_equal
-from convjit.codegen.values import F32, Index, Pointer, Value
+from convjit.codegen.values import F32, I32, Index, Pointer, Value
 from convjit.kernels.base import MapsView, Problem, generator
 from convjit.kernels.conv import tile_sizes
 from convjit.kernels.fc_product import TASKS, Axis, Columns, Ends, Part, Share, Terms, Way, chunk_of, multiply
@@ -114,12 +112,11 @@ def backward_data(k: Kernel, problem: Problem, way: Callable[[Kernel, Problem, T
 
 @dataclass(frozen=True)
 class Images:
-    """How the gradient of the weights reads images: `together` at once, as elements of a kind.
+    """How the gradient of the weights reads images: one by one as numbers, or `together` as words.
 
     `turn` gives the elements of x at an index, `gradient` the i-th of dy at an index, in every lane.
     """
 
-    kind: ir.Type
     turn: Callable[[Kernel, MapsView, Index], Sequence[Value]]
     gradient: Callable[[Kernel, MapsView, Index, Value], Value]
     together: int = 1
@@ -131,7 +128,7 @@ def _lanes(k: Kernel, x: MapsView, index: Index) -> Sequence[Value]:
     return [k.lane(vector, lane) for lane in range(k.lanes)]
 
 
-_SINGLE = Images(F32, _lanes, lambda k, dy, index, i: k.spread(dy.numbers, index * k.lanes + i))
+_SINGLE = Images(_lanes, lambda k, dy, index, i: k.spread(dy.numbers, index * k.lanes + i))
 
 
 @generator(FcBackwardWeights)
@@ -154,7 +151,8 @@ def backward_weights(k: Kernel, problem: Problem, images: Images) -> int:
     groups = max(1, min(4, near, features // (width * TASKS)))
     size = problem.blocks * steps * vectors
     room = k.scratch(groups * size)
-    numbers, turned = room.view(images.kind, 4), room.view(ir.VectorType(images.kind, lanes), room.align)
+    kind, vector = (F32, k.vector) if images.together == 1 else (I32, k.word_vector)
+    numbers, turned = room.view(kind, 4), room.view(vector, room.align)
     spare = k.scratch(1)
     start = k.task * (groups * width)
     stop = k.minimum_index(start + groups * width, features)

@@ -102,7 +102,7 @@ def _backward_weights(k: Kernel, problem: Problem) -> int:
     def gradient(k: Kernel, dy: MapsView, index: Index, i: Value) -> Value:
         return k.broadcast(k.integers("dy").load(index * (k.lanes // 2) + i))
 
-    return backward_weights(k, problem, Images(I32, turn, gradient, 2, product(k)))
+    return backward_weights(k, problem, Images(turn, gradient, 2, product(k)))
 
 
 algorithm(FcForward, PAIRS, Algorithm((_forward,), _gain, lambda problem: 0))

@@ -17,6 +17,8 @@ from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
 from convjit.kernels import Problem, Round, has_kernel, prepares, rounds, stages, workspace_bytes
+from convjit.ops.base import Maps
+from convjit.ops.halo import ClearHalo
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
@@ -111,6 +113,7 @@ class Executor:
         self._kept = {i: allocate(workspace_bytes(p)) for i, p in enumerate(problems) if p and kept[i]}
         self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
         self._pointers = [self._addresses(launch, self._kept.get(i)) for i, launch in enumerate(launches)]
+        steps = _steps(self.program)
         waits = _barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in shared])
 
         def table(chosen: list[tuple[int, Problem, Round]]) -> NDArray[np.int64]:
@@ -120,7 +123,9 @@ class Executor:
                 first, tasks = turn.tasks(entry.tasks)
                 # The turns of one launch wait for each other.
                 wait = waits[i] or i == before
-                row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first
+                step = steps[i] if turn.parts == 1 else 1
+                first += tasks - 1 if step < 0 else 0
+                row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first, step
                 before = i
             return rows
 
@@ -261,6 +266,20 @@ def kernel_memory(problems: Iterable[Problem | None], scratch: Mapping[Problem, 
     private = max((scratch[stage].scratch_bytes for p in found for stage in stages(p)), default=0)
     shared = max((workspace_bytes(p) for p in found), default=0)
     return -(-max(private, 1) // 4096) * 4096, -(-shared // 4096) * 4096
+
+
+def _steps(program: Program) -> list[int]:
+    """In which direction, 1 or -1, each launch takes its tasks: it begins where the launch that used its maps last has
+    ended, with what is still in the caches.
+    """
+    found: list[int] = []
+    left: dict[str, tuple[int, int]] = {}
+    for i, launch in enumerate(program.launches):
+        maps = [b.name for b in launch.buffers.values() if isinstance(b.operand, Maps)]
+        found.append(-max((left[name] for name in maps if name in left), default=(0, -1))[1])
+        if not isinstance(launch.op, ClearHalo):
+            left |= dict.fromkeys(maps, (i, found[-1]))
+    return found
 
 
 def _barriers(program: Program, arrays: Mapping[str, NdArray], workspaces: Sequence[bool]) -> list[int]:
