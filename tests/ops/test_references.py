@@ -115,6 +115,7 @@ def test_pool_backward_is_the_slope_of_forward(text: str) -> None:
     x, dy = normal(*shape.input.logical(1)), normal(*shape.output.logical(1), seed=1)
     for forward, backward in (
         (MaxPoolForward(shape), MaxPoolBackward(shape)),
+        (MaxPoolForward(shape, rectified=True), MaxPoolBackward(shape, rectified=True)),
         (AvgPoolForward(shape), AvgPoolBackward(shape)),
         (AvgPoolForward(shape, sum=True), AvgPoolBackward(shape, sum=True)),
     ):

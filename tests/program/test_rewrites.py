@@ -9,7 +9,7 @@ import pytest
 from layer_samples import net_of
 from steps import contents, random_net, run_reference
 
-from convjit.graph import lower
+from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
 from convjit.layers import Cmrnorm, Conv, Fc, Pool, Rnorm
 from convjit.ops import (
@@ -18,6 +18,8 @@ from convjit.ops import (
     ConvForward,
     FcForward,
     Maps,
+    MaxPoolBackward,
+    MaxPoolForward,
     NeuronBackward,
     NeuronForward,
     SoftmaxLogregBackward,
@@ -99,6 +101,35 @@ def test_gradients_go_through_a_relu_at_once() -> None:
             assert launches_of(program, NeuronBackward) == ([] if fused else ["conv_neuron.backward"])
             (above,) = (launch.op for launch in program.launches if launch.name == "above.backward")
             assert isinstance(above, ThroughNeuron) and bool(above.neuron) is fused
+
+
+def pooled(kind: str = "max", neuron: str = "relu") -> Net:
+    """A convolution, and a pooling with a neuron."""
+    conv = Conv("conv", "data", filters=3, filter_size=3)
+    return net_of(conv, Pool("pool", "conv", pool=kind, size_x=3, stride=2, neuron=neuron), Fc("fc", "pool", outputs=3))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pooling_rectifies(mode: Mode) -> None:
+    net = pooled()
+    program = lower(net, 4, mode)
+    assert launches_of(program, NeuronForward) == launches_of(program, NeuronBackward) == []
+    ops = [launch.op for launch in program.launches if isinstance(launch.op, MaxPoolForward | MaxPoolBackward)]
+    assert len(ops) == (2 if mode in ("train", "gradients") else 1)
+    assert all(op.rectified for op in ops)
+    plain = lower(net, 4, mode, rewrite=False)
+    for seed in range(5):
+        given = contents(plain, seed)
+        expected, found = run_reference(plain, given), run_reference(program, given)
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_pooling_rectifies_nothing_else() -> None:
+    """Other neurons, means, and what is pooled is asked for besides."""
+    for net, exports in ((pooled("avg"), ()), (pooled(neuron="abs"), ()), (pooled(), ("pool",))):
+        program = lower(net, 4, "predict", exports=exports)
+        assert launches_of(program, NeuronForward) == ["pool_neuron.forward"]
 
 
 def test_a_gradient_of_two_readers_goes_through_the_neuron_by_itself() -> None:

@@ -61,6 +61,7 @@ def stepped(size: int, real: int, parts: int, period: int = 1) -> tuple[dict[str
         session.set_arrays((n, rng.integers(-2, 3, a.shape).astype(np.float32)) for n, a in session.arrays().items())
         for number in range(4 - period, 4):
             sums = session.step(replace(batch(size, real), step=number), seed=1, progress=0, epoch=0, divisor=16)
+        assert session.costs and session.costs.images == real
         return {name: array.copy() for name, array in session.arrays().items()}, sums.loss, sums.images
 
 

@@ -16,7 +16,9 @@ from convjit.codegen.kernel import Kernel
 from convjit.codegen.tile import near_equal
 from convjit.codegen.values import Index, Value
 from convjit.kernels.base import MapsView, Problem, generator
+from convjit.kernels.neuron import apply_neuron
 from convjit.kernels.sweep import CHUNK, share, shares
+from convjit.ops.neuron import RELU
 from convjit.ops.pool import AvgPoolForward, MaxAbsPoolForward, MaxPoolForward, PoolShape
 
 __all__ = ["STATIC_CODE", "each_channel"]
@@ -89,6 +91,8 @@ def pool_forward(k: Kernel, problem: Problem) -> int:
     ordered = isinstance(op, MaxAbsPoolForward)
 
     def finish(value: Value, pixels: Index) -> Value:
+        if isinstance(op, MaxPoolForward) and op.rectified:
+            return apply_neuron(k, RELU, value)
         if not isinstance(op, AvgPoolForward) or op.sum:
             return value
         return value * (1 / pixels) if isinstance(pixels, int) else value / k.broadcast(k.to_float(k.to_word(pixels)))

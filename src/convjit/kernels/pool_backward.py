@@ -18,6 +18,7 @@ from convjit.kernels.neuron import neuron_gradient
 from convjit.kernels.pool import STATIC_CODE, clipped, each_channel
 from convjit.kernels.sums import Sums
 from convjit.kernels.sweep import outgrows_caches
+from convjit.ops.neuron import RELU
 from convjit.ops.pool import AvgPoolBackward, MaxPoolBackward, PoolShape
 
 __all__: list[str] = []
@@ -134,7 +135,7 @@ def pool_backward(k: Kernel, problem: Problem) -> int:
                     for repeats, count in near_equal(column.count, _tile_repeats(column)):
                         with k.loop(0, count, name="tile") as part:
                             crossing = _lines(column, part * repeats + done, repeats)
-                            gather(k, put, op.accumulate, views, block, c, lines, crossing)
+                            gather(k, put, op, views, block, c, lines, crossing)
                         done += repeats * count
 
     return each_channel(k, problem, shape, channel)
@@ -155,7 +156,7 @@ def _once(make: Callable[[int, int], Value]) -> Callable[[int, int], Value]:
 def _gather_max(
     k: Kernel,
     put: Put,
-    accumulate: bool,
+    op: MaxPoolBackward | AvgPoolBackward,
     views: dict[str, MapsView],
     block: Value,
     c: Value,
@@ -167,11 +168,15 @@ def _gather_max(
     # All lines of a tile have the same base.
     corner, corner_dy = (view.index(block, c, rows[0].base, columns[0].base) for view in (y, dy))
     largest = _once(lambda i, j: y.load(corner + (i * y.row + j)))
-    gradient = _once(lambda i, j: dy.load(corner_dy + (i * dy.row + j)))
+
+    def slope(dy: Value, y: Value) -> Value:
+        return neuron_gradient(k, RELU, dy, y) if isinstance(op, MaxPoolBackward) and op.rectified else dy
+
+    gradient = _once(lambda i, j: slope(dy.load(corner_dy + (i * dy.row + j)), largest(i, j)))
     for row in rows:
         for column in columns:
             pixel = x.load(x.index(block, c, row.place, column.place))
-            total = dx.load(dx.index(block, c, row.place, column.place)) if accumulate else k.number(0.0)
+            total = dx.load(dx.index(block, c, row.place, column.place)) if op.accumulate else k.number(0.0)
             for i, _ in row.windows:
                 for j, _ in column.windows:
                     total = k.select(pixel.equals(largest(i, j)), total + gradient(i, j), total)
@@ -181,7 +186,7 @@ def _gather_max(
 def _gather_avg(
     k: Kernel,
     put: Put,
-    accumulate: bool,
+    op: MaxPoolBackward | AvgPoolBackward,
     views: dict[str, MapsView],
     block: Value,
     c: Value,
@@ -195,7 +200,7 @@ def _gather_avg(
     for row in rows:
         down: dict[Window, Value] = {}
         for column in columns:
-            total = dx.load(dx.index(block, c, row.place, column.place)) if accumulate else k.number(0.0)
+            total = dx.load(dx.index(block, c, row.place, column.place)) if op.accumulate else k.number(0.0)
             for j, size_x in column.windows:
                 if row.windows and (j, size_x) not in down:
                     parts = [gradient(i, j) * (1 / (size_y * size_x)) for i, size_y in row.windows]
@@ -242,6 +247,8 @@ def _scatter(
             if isinstance(op, MaxPoolBackward):
                 x, y = views["x"], views["y"]
                 largest = y.load(y.index(block, c, i, j))
+                if op.rectified:
+                    new = old + neuron_gradient(k, RELU, gradient, largest)
                 new = k.select(x.load(x.index(block, c, u, v)).equals(largest), new, old)
             place.store(new, index)
     if op.neuron or sums.apart:

@@ -13,7 +13,7 @@ import numpy as np
 
 from convjit.ops.base import Arrays, Maps, NdArray, Op, Operand
 
-__all__ = ["NEURONS", "Neuron", "NeuronBackward", "NeuronForward", "NeuronKind"]
+__all__ = ["NEURONS", "RELU", "Neuron", "NeuronBackward", "NeuronForward", "NeuronKind"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ class Neuron:
     def __str__(self) -> str:
         values = ",".join(f"{v:g}" for v in (self.a, self.b)[: self.kind.parameters])
         return f"{self.name}[{values}]" if values else self.name
+
+
+RELU = Neuron("relu")
 
 
 @dataclass(frozen=True)

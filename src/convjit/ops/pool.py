@@ -105,12 +105,13 @@ class PoolShape:
 
 @dataclass(frozen=True)
 class MaxPoolForward(Op):
-    """y, the largest of each window of x."""
+    """y, the largest of each window of x; if `rectified`, at least 0, as relu makes it."""
 
     reads: ClassVar = ("x",)
     writes: ClassVar = ("y",)
 
     shape: PoolShape
+    rectified: bool = False
 
     def operands(self) -> dict[str, Operand]:
         return {"x": self.shape.input, "y": self.shape.output}
@@ -120,7 +121,7 @@ class MaxPoolForward(Op):
         y = np.zeros(self.shape.output.logical(len(x)), x.dtype)
         for i, j, rows, columns in self.shape.windows():
             y[:, :, i, j] = x[:, :, rows, columns].max((2, 3))
-        return {"y": y}
+        return {"y": np.maximum(y, 0) if self.rectified else y}
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,10 @@ class MaxAbsPoolForward(Op):
 
 @dataclass(frozen=True)
 class MaxPoolBackward(ThroughNeuron):
-    """dx from dy and what the forward pass has read and written: every x that equals its window's y gets dy."""
+    """dx from dy and what the forward pass has read and written: every x that equals its window's y gets dy.
+
+    If y is `rectified`, windows whose y is 0 hand on nothing: relu's slope.
+    """
 
     reads: ClassVar = ("x", "y", "dy", "z")
     writes: ClassVar = ("dx",)
@@ -156,6 +160,7 @@ class MaxPoolBackward(ThroughNeuron):
 
     shape: PoolShape
     accumulate: bool = False
+    rectified: bool = False
 
     def operands(self) -> dict[str, Operand]:
         shapes = {"y": self.shape.output, "dy": self.shape.output}
@@ -163,6 +168,7 @@ class MaxPoolBackward(ThroughNeuron):
 
     def reference(self, arrays: Arrays) -> dict[str, NdArray]:
         x, y, dy = arrays["x"], arrays["y"], arrays["dy"]
+        dy = dy * (y > 0) if self.rectified else dy
         dx = np.zeros_like(x)
         for i, j, rows, columns in self.shape.windows():
             largest = x[:, :, rows, columns] == y[:, :, i : i + 1, j : j + 1]

@@ -1,5 +1,5 @@
-"""Rewrites of a program, each a pure function: fuse neurons and their slopes, fuse softmax and its cost, work in place,
-give halos, update early.
+"""Rewrites of a program, each a pure function: fuse neurons and their slopes, rectify pooling, fuse softmax and its cost,
+work in place, give halos, update early.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from convjit.ops.cost import LogregBackward, SoftmaxLogregBackward
 from convjit.ops.fc import FcForward
 from convjit.ops.halo import ClearHalo
 from convjit.ops.local import LocalForward
-from convjit.ops.neuron import NeuronBackward, NeuronForward, ThroughNeuron
+from convjit.ops.neuron import RELU, NeuronBackward, NeuronForward, ThroughNeuron
+from convjit.ops.pool import MaxPoolBackward, MaxPoolForward
 from convjit.ops.softmax import SoftmaxBackward
 from convjit.ops.target_cost import (
     BinaryBackward,
@@ -33,6 +34,7 @@ __all__ = [
     "fuse_softmax_cost",
     "fuse_target_cost",
     "give_halos",
+    "rectify_pooling",
     "update_early",
     "work_in_place",
 ]
@@ -43,7 +45,7 @@ def finish(program: Program, few: int = 0) -> Program:
 
     What is added up over the parts of a minibatch is updated at the end.
     """
-    for rewrite in (fuse_neurons, fuse_slopes, fuse_softmax_cost, fuse_target_cost):
+    for rewrite in (fuse_neurons, rectify_pooling, fuse_slopes, fuse_softmax_cost, fuse_target_cost):
         program = rewrite(program)
     if few:
         program = few_images(program, few)
@@ -90,6 +92,48 @@ def fuse_neurons(program: Program) -> Program:
         both = Launch(layer.name, op, {**layer.buffers, "y": neuron.buffers["y"]})
         program = _replaced(program, layer, neuron, both, at=layer)
     return program
+
+
+def rectify_pooling(program: Program) -> Program:
+    """A relu behind max pooling is applied by the pooling, and its slope by the pooling's gradient: two passes less.
+
+    Pixels are then compared with what is rectified: the largest of a window still equals it, or the window hands on
+    nothing, since it is not above 0.
+    """
+    for layer in program.launches:
+        if isinstance(layer.op, MaxPoolForward) and layer.buffers["y"].role is Role.ARENA:
+            program = _rectified(program, layer, layer.op)
+    return program
+
+
+def _rectified(program: Program, layer: Launch, op: MaxPoolForward) -> Program:
+    """The same for one pooling; nothing is changed if anything else reads what it pools."""
+    readers = _readers(program, layer.buffers["y"].name)
+    neurons = [one for one in readers if isinstance(one.op, NeuronForward) and one.op.neuron == RELU]
+    if len(neurons) != 1:
+        return program
+    y = neurons[0].buffers["y"]
+    changed = {layer.name: replace(layer, op=replace(op, rectified=True), buffers={**layer.buffers, "y": y})}
+    gone = {neurons[0].name}
+    for one in readers:
+        if one is neurons[0]:
+            continue
+        if not isinstance(one.op, MaxPoolBackward) or one.buffers["x"] == layer.buffers["y"]:
+            return program
+        slopes = _writers(program, one.buffers["dy"].name)
+        if len(slopes) != 1 or not _slope_of(slopes[0], y) or _readers(program, one.buffers["dy"].name) != [one]:
+            return program
+        buffers = {**one.buffers, "y": y, "dy": slopes[0].buffers["dy"]}
+        changed[one.name] = replace(one, op=replace(one.op, rectified=True), buffers=buffers)
+        gone.add(slopes[0].name)
+    launches = tuple(changed.get(one.name, one) for one in program.launches if one.name not in gone)
+    return replace(program, launches=launches)
+
+
+def _slope_of(launch: Launch, y: Buffer) -> bool:
+    """Whether a launch does nothing but multiply by the slope of a relu whose output is y."""
+    op = launch.op
+    return isinstance(op, NeuronBackward) and op.neuron == RELU and not op.accumulate and launch.buffers["z"] == y
 
 
 def fuse_slopes(program: Program) -> Program:
