@@ -1,5 +1,5 @@
-"""Rewrites of a program, each a pure function: fuse neurons and their slopes, rectify pooling, fuse softmax and its cost,
-work in place, give halos, update early.
+"""Rewrites of a program, each a pure function: fuse neurons and their slopes, rectify pooling, fuse softmax and its
+cost, work in place, give halos, update early.
 """
 
 from __future__ import annotations
