@@ -64,8 +64,9 @@ def _check(op: Op, batch: int, target: Target) -> None:
         found = run_kernel(asked, arrays)
         for name, want in wanted.items():
             error = np.linalg.norm(found[name] - want) / np.linalg.norm(want)
-            # The transforms multiply rounding errors by up to some ten: 1e-5 where plain sums of this length have 1e-6.
-            assert error < 1e-5, asked.text()
+            # Transforms multiply rounding errors, those of tiles of ten pixels by a hundred.
+            large = SCHEMES[way](-(-op.shape.size // op.shape.stride)).side >= 9 and "winograd" in way
+            assert error < (5e-5 if large else 1e-5), asked.text()
 
 
 @on_every_target
@@ -117,15 +118,15 @@ def test_gradients_of_weights_in_several_rounds(text: str, target: Target) -> No
 @pytest.mark.parametrize(
     ("op", "text", "way"),
     [
-        (ConvForward, "c32 h16 f32 k5 p2", "winograd4"),
-        (ConvForward, "c192 h13 f384 k3 p1", "winograd5"),
-        (ConvForward, "c3 h224 f64 k11 s4", "winograd5"),
+        (ConvForward, "c32 h16 f32 k5 p2", "winograd6"),
+        (ConvForward, "c192 h13 f384 k3 p1", "winograd7"),
+        (ConvForward, "c3 h224 f64 k11 s4", "winograd8"),
         (ConvForward, "c16 h56 f32 k11 p5", "fourier24"),
         (ConvForward, "c1 h28 f2 k5 p2", DIRECT),
         (ConvForward, "c64 h13 f64 k1", DIRECT),
-        (ConvBackwardData, "c32 h16 f32 k5 p2", "winograd4"),
+        (ConvBackwardData, "c32 h16 f32 k5 p2", "winograd6"),
         (ConvBackwardData, "c3 h224 f64 k11 s4", DIRECT),
-        (ConvBackwardWeights, "c32 h16 f32 k5 p2", "winograd4"),
+        (ConvBackwardWeights, "c32 h16 f32 k5 p2", "winograd6"),
         (ConvBackwardWeights, "c3 h32 f32 k5 p2", DIRECT),
     ],
 )
