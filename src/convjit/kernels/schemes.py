@@ -18,6 +18,7 @@ from convjit.kernels.transforms import Matrix, Transform
 
 __all__ = ["POINTS", "SCHEMES", "Fourier", "Scheme", "Winograd"]
 
+
 def _opposites(*points: tuple[int, int]) -> tuple[Fraction, ...]:
     return tuple(Fraction(sign * p, q) for p, q in points for sign in (1, -1))
 

@@ -6,7 +6,7 @@ import ctypes
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,14 @@ from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
 from convjit.kernels import Problem, Round, has_kernel, prepares, rounds, stages, workspace_bytes
-from convjit.ops.base import Maps
-from convjit.ops.halo import ClearHalo
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
+from convjit.runtime.schedule import barriers, directions
 from convjit.runtime.threads import Team, thread_count
 from convjit.runtime.ways import Ways
 
 __all__ = ["Executor", "LaunchTime", "kernel_memory"]
-
-WORKSPACE_RANGE = (0, 1)
-"""Stands for the workspace among the addresses of buffers, none of which is 0."""
 
 NdArray = NDArray[Any]
 
@@ -113,8 +109,8 @@ class Executor:
         self._kept = {i: allocate(workspace_bytes(p)) for i, p in enumerate(problems) if p and kept[i]}
         self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
         self._pointers = [self._addresses(launch, self._kept.get(i)) for i, launch in enumerate(launches)]
-        steps = _steps(self.program)
-        waits = _barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in shared])
+        steps = directions(self.program)
+        waits = barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in shared])
 
         def table(chosen: list[tuple[int, Problem, Round]]) -> NDArray[np.int64]:
             rows, before = np.zeros((len(chosen), ROW), np.int64), -1
@@ -266,47 +262,6 @@ def kernel_memory(problems: Iterable[Problem | None], scratch: Mapping[Problem, 
     private = max((scratch[stage].scratch_bytes for p in found for stage in stages(p)), default=0)
     shared = max((workspace_bytes(p) for p in found), default=0)
     return -(-max(private, 1) // 4096) * 4096, -(-shared // 4096) * 4096
-
-
-def _steps(program: Program) -> list[int]:
-    """In which direction, 1 or -1, each launch takes its tasks: it begins where the launch that used its maps last has
-    ended, with what is still in the caches.
-    """
-    found: list[int] = []
-    left: dict[str, tuple[int, int]] = {}
-    for i, launch in enumerate(program.launches):
-        maps = [b.name for b in launch.buffers.values() if isinstance(b.operand, Maps)]
-        found.append(-max((left[name] for name in maps if name in left), default=(0, -1))[1])
-        if not isinstance(launch.op, ClearHalo):
-            left |= dict.fromkeys(maps, (i, found[-1]))
-    return found
-
-
-def _barriers(program: Program, arrays: Mapping[str, NdArray], workspaces: Sequence[bool]) -> list[int]:
-    """1 for a launch that must wait for all before it: where their memory meets, and one of them writes.
-
-    Launches that use the workspace, as `workspaces` says, meet there.
-    """
-    flags: list[int] = []
-    reads: list[tuple[int, int]] = []
-    writes: list[tuple[int, int]] = []
-
-    def ranges(names: set[str]) -> list[tuple[int, int]]:
-        return [(a.ctypes.data, a.ctypes.data + a.nbytes) for a in (arrays[n] for n in sorted(names))]
-
-    def meet(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> bool:
-        return any(a < d and c < b for a, b in some for c, d in others)
-
-    for launch, shares in zip(program.launches, workspaces, strict=True):
-        read, written = ranges(launch.read), ranges(launch.written)
-        if shares:
-            written.append(WORKSPACE_RANGE)
-        wait = meet(written, reads + writes) or meet(read, writes)
-        if wait:
-            reads, writes = [], []
-        flags.append(int(wait))
-        reads, writes = reads + read, writes + written
-    return flags
 
 
 def _give_way() -> int:
