@@ -2,8 +2,8 @@
 
     driver(table, first, last, state, threads, scratch, ticks, give_way)
 
-table     one row of six i64 per launch: address of the kernel, number of tasks, address of its buffers, 1 if all
-          earlier launches must have ended before it starts, number of the first task, and from one to the next: 1 or -1
+table     one row of five i64 per launch: address of the kernel, number of tasks, address of its buffers, 1 if all
+          earlier launches must have ended before it starts, number of the first task
 state     two cache lines per launch, zeroed by the host: the next task, and the threads that have come to its barrier
 ticks     null, or where this thread notes the cycle counter on coming to every barrier and to the end (for profiles)
 give_way  address of a function that yields the processor, called by threads that have waited long
@@ -23,7 +23,7 @@ from convjit.codegen.values import I32, I64, POINTER
 __all__ = ["DRIVER", "LINE", "ROW", "STATE_STRIDE", "driver_text"]
 
 DRIVER = "driver"
-ROW = 6
+ROW = 5
 """i64 per row of the table."""
 LINE = 8
 """i64 per cache line."""
@@ -116,8 +116,7 @@ def driver_text(target: Target) -> str:
     kernel = at.inttoptr(at.load(slot(row, number(0)), typ=I64), signature.as_pointer())
     buffers = at.inttoptr(at.load(slot(row, number(2)), typ=I64), POINTER)
     start = at.load(slot(row, number(4)), typ=I64)
-    step = at.load(slot(row, number(5)), typ=I64)
-    at.call(kernel, [at.add(at.mul(task, step), start), buffers, scratch])
+    at.call(kernel, [at.add(task, start), buffers, scratch])
     at.branch(tasks)
 
     at.position_at_end(following)

@@ -20,7 +20,7 @@ from convjit.kernels import Problem, Round, has_kernel, prepares, rounds, stages
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
-from convjit.runtime.schedule import barriers, directions
+from convjit.runtime.schedule import barriers
 from convjit.runtime.threads import Team, thread_count
 from convjit.runtime.ways import Ways
 
@@ -109,7 +109,6 @@ class Executor:
         self._kept = {i: allocate(workspace_bytes(p)) for i, p in enumerate(problems) if p and kept[i]}
         self._scratch = [allocate(self.scratch_bytes) for _ in range(self.threads)]
         self._pointers = [self._addresses(launch, self._kept.get(i)) for i, launch in enumerate(launches)]
-        steps = directions(self.program)
         waits = barriers(self.program, self._arrays, [bool(p and workspace_bytes(p)) for p in shared])
 
         def table(chosen: list[tuple[int, Problem, Round]]) -> NDArray[np.int64]:
@@ -119,9 +118,7 @@ class Executor:
                 first, tasks = turn.tasks(entry.tasks)
                 # The turns of one launch wait for each other.
                 wait = waits[i] or i == before
-                step = steps[i] if turn.parts == 1 else 1
-                first += tasks - 1 if step < 0 else 0
-                row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first, step
+                row[:] = self._loader.address(entry.symbol), tasks, self._pointers[i].ctypes.data, wait, first
                 before = i
             return rows
 

@@ -1,4 +1,4 @@
-"""When threads that walk the launches wait for one another, and in which direction a launch takes its tasks."""
+"""When threads that walk the launches wait for one another."""
 
 from __future__ import annotations
 
@@ -7,30 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from convjit.ops.base import Maps
-from convjit.ops.halo import ClearHalo
 from convjit.program import Program
 
-__all__ = ["barriers", "directions"]
+__all__ = ["barriers"]
 
 WORKSPACE_RANGE = (0, 1)
 """Stands for the workspace among the addresses of buffers, none of which is 0."""
 
 NdArray = NDArray[Any]
-
-
-def directions(program: Program) -> list[int]:
-    """In which direction, 1 or -1, each launch takes its tasks: it begins where the launch that used its maps last has
-    ended, with what is still in the caches.
-    """
-    found: list[int] = []
-    left: dict[str, tuple[int, int]] = {}
-    for i, launch in enumerate(program.launches):
-        maps = [b.name for b in launch.buffers.values() if isinstance(b.operand, Maps)]
-        found.append(-max((left[name] for name in maps if name in left), default=(0, -1))[1])
-        if not isinstance(launch.op, ClearHalo):
-            left |= dict.fromkeys(maps, (i, found[-1]))
-    return found
 
 
 def barriers(program: Program, arrays: Mapping[str, NdArray], workspaces: Sequence[bool]) -> list[int]:
