@@ -21,6 +21,7 @@ from convjit.ops import (
     ConvByChannel,
     ConvForward,
     ConvShape,
+    CrossMapNormForward,
     FcByChannel,
     FcForward,
     FcShape,
@@ -42,7 +43,7 @@ from convjit.ops import (
     Scale,
     WeightedSum,
 )
-from convjit.ops.by_channel import PER_CHANNEL, ByChannel
+from convjit.ops.by_channel import PER_CHANNEL, ByChannel, CrossMapNormByChannel
 
 CONVOLUTIONS = [
     "c1 h1 f1 k1",
@@ -170,6 +171,22 @@ def test_per_channel(inner: Op, target: Target) -> None:
         assert set(found) == set(wanted)
         for name in found:
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=f"{op.text()}: {name}")
+
+
+@on_every_target
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "size"), [(1, 5), (3, 5), (16, 2), (19, 3), (33, 4), (40, 5), (64, 5), (37, 9), (20, 15), (50, 23)]
+)
+def test_norms_across_channels(channels: int, size: int, blocked: bool, target: Target) -> None:
+    inner = CrossMapNormForward(NormShape(Maps(channels, 3, 4), size, 0.5, 0.75, 2.0), blocked)
+    op = CrossMapNormByChannel.of(inner)
+    random = np.random.default_rng(size)
+    for batch in (1, 3):
+        arrays = {"x": random.standard_normal(inner.operands()["x"].logical(batch), np.float32)}
+        around = {"x": Halo(1, 0, 2, 1)}
+        found, wanted = (run_kernel(problem(one, batch, target, **around), arrays)["y"] for one in (op, inner))
+        np.testing.assert_array_equal(found, wanted)
 
 
 @on_every_target

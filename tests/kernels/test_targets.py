@@ -80,7 +80,7 @@ from convjit.ops import (
     Update,
     WeightedSum,
 )
-from convjit.ops.by_channel import ChangeLanes, PerChannel
+from convjit.ops.by_channel import ChangeLanes, CrossMapNormByChannel, PerChannel
 
 MAPS = Maps(4, 8, 9)
 POOL, WIDE_POOL = PoolShape.parse("c4 h9 k3 s2"), PoolShape.parse("c1 h40 k20 s1")
@@ -162,6 +162,7 @@ SAMPLES: list[Op] = [
     RgbToYuv(Maps(3, 8, 9)),
     ChangeLanes.between(Maps(19, 3, 5), "x"),
     ChangeLanes.between(Maps(19, 3, 5), "y"),
+    CrossMapNormByChannel.of(CrossMapNormForward(NormShape(Maps(19, 5, 6), 5, 0.1, 0.75, 1.0))),
     PerChannel.of(MaxPoolForward(PoolShape.parse("c19 h8 k3 s2"))),
 ]
 CALL = re.compile(r"^\s+(call\w*|bl|blr)\s", re.MULTILINE)

@@ -12,7 +12,7 @@ from steps import contents, random_net, run_reference
 from convjit.graph import Net, lower
 from convjit.graph.lower import Mode
 from convjit.layers import Cmrnorm, Conv, Pool
-from convjit.ops.by_channel import ByChannel, ChangeLanes, ConvByChannel, FcByChannel, PerChannel
+from convjit.ops.by_channel import ByChannel, ChangeLanes, ConvByChannel, CrossMapNormByChannel, FcByChannel, PerChannel
 from convjit.program import MOST_IMAGES, Program
 
 
@@ -48,10 +48,11 @@ def test_random_nets_mean_the_same(seed: int, mode: Mode) -> None:
 def test_what_treats_channels_alike_keeps_the_layout() -> None:
     program = lower(net(), 1, "predict", few=8)
     assert kinds(program, ConvByChannel) == ["conv1.forward", "conv2.forward"]
-    assert kinds(program, PerChannel) == ["pool1.forward"]
+    assert kinds(program, PerChannel) == ["pool1.forward", "norm1.halo"]
+    assert kinds(program, CrossMapNormByChannel) == ["norm1.forward"]
     assert kinds(program, FcByChannel) == ["out.forward"]
-    # Norms across channels and softmax want images; a convolution reads those as they come.
-    assert kinds(program, ChangeLanes) == ["pool1.images.change", "out.images.change"]
+    # Softmax wants images.
+    assert kinds(program, ChangeLanes) == ["out.images.change"]
 
 
 @pytest.mark.parametrize(("lanes", "fits"), [(8, False), (4, True)])

@@ -16,11 +16,14 @@ from convjit.ops.dropout import Scale
 from convjit.ops.fc import FcForward
 from convjit.ops.halo import ClearHalo
 from convjit.ops.neuron import NeuronForward
-from convjit.ops.norm import ContrastNormForward, ResponseNormForward
+from convjit.ops.norm import ContrastNormForward, CrossMapNormForward, ResponseNormForward
 from convjit.ops.pool import AvgPoolForward, MaxAbsPoolForward, MaxPoolForward
 from convjit.ops.resample import Blur, Mirror, Nailbed, Resize
 
-__all__ = ["PER_CHANNEL", "ByChannel", "ChangeLanes", "ConvByChannel", "FcByChannel", "PerChannel", "one_channel"]
+__all__ = [
+    "PER_CHANNEL", "ByChannel", "ChangeLanes", "ConvByChannel", "CrossMapNormByChannel", "FcByChannel", "PerChannel",
+    "one_channel",
+]  # fmt: skip
 
 PER_CHANNEL: frozenset[type[Op]] = frozenset(
     (
@@ -112,6 +115,18 @@ class PerChannel(ByChannel):
     def of(cls, op: Op) -> PerChannel:
         """`op` with a channel per lane."""
         return cls(op, tuple(name for name, operand in op.operands().items() if isinstance(operand, Maps)))
+
+
+@dataclass(frozen=True)
+class CrossMapNormByChannel(ByChannel):
+    """A response norm across channels; its maps have a channel per lane."""
+
+    op: CrossMapNormForward
+
+    @classmethod
+    def of(cls, op: CrossMapNormForward) -> CrossMapNormByChannel:
+        """`op` with a channel per lane."""
+        return cls(op, ("x", "y"))
 
 
 def one_channel(spec: T) -> T:

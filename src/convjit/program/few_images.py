@@ -1,7 +1,8 @@
 """Programs of few images: which launches work on maps that have a channel per lane, and where the layout changes.
 
 With fewer images than lanes an image per lane leaves lanes idle. Convolutions and fully connected layers then make maps
-with a channel per lane, ops that treat channels alike keep them so, and all others are given images again.
+with a channel per lane, ops that treat channels alike and norms across channels keep them so, and all others are given
+images again.
 """
 
 from __future__ import annotations
@@ -9,9 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from convjit.ops.base import ChannelMaps, Maps, Op
-from convjit.ops.by_channel import PER_CHANNEL, ByChannel, ChangeLanes, ConvByChannel, FcByChannel, PerChannel
+from convjit.ops.by_channel import (
+    PER_CHANNEL,
+    ByChannel,
+    ChangeLanes,
+    ConvByChannel,
+    CrossMapNormByChannel,
+    FcByChannel,
+    PerChannel,
+)
 from convjit.ops.conv import ConvForward
 from convjit.ops.fc import FcForward
+from convjit.ops.norm import CrossMapNormForward
 from convjit.program.buffer import Buffer, Launch, Program, Role
 
 __all__ = ["MOST_IMAGES", "few_images"]
@@ -45,6 +55,11 @@ def _makes_channels(op: Op, lanes: int) -> bool:
     return isinstance(op, FcForward)
 
 
+def _keeps_channels(op: Op) -> bool:
+    """Whether an op can work on maps with a channel per lane, once they are."""
+    return type(op) in PER_CHANNEL or isinstance(op, CrossMapNormForward)
+
+
 def _home(program: Program, lanes: int) -> dict[str, bool]:
     """Whether the maps of each buffer are made with a channel per lane; several launches that add up agree on it."""
     home: dict[str, bool] = {}
@@ -52,7 +67,7 @@ def _home(program: Program, lanes: int) -> dict[str, bool]:
         maps = [b for b in launch.buffers.values() if isinstance(b.operand, Maps)]
         written = [b.name for b in _written(launch)]
         read = [home[b.name] for b in maps if b.name in home and b.name not in written]
-        able = _makes_channels(launch.op, lanes) or (type(launch.op) in PER_CHANNEL and any(read))
+        able = _makes_channels(launch.op, lanes) or (_keeps_channels(launch.op) and any(read))
         for name in written:
             home[name] = home.get(name, True) and able
     return home
@@ -85,6 +100,8 @@ class _Layout:
     def _by_channel(self, launch: Launch) -> ByChannel:
         """The op by channel; a product takes its input as it comes."""
         op = launch.op
+        if isinstance(op, CrossMapNormForward):
+            return CrossMapNormByChannel.of(op)
         if not isinstance(op, ConvForward | FcForward):
             return PerChannel.of(op)
         lanes = ("x", "y") if self.home[launch.buffers["x"].name] else ("y",)
