@@ -21,8 +21,6 @@ __all__: list[str] = []
 
 _CHAINS = 2
 """Sums that one task has under way at once, at least: a sum waits four cycles for each of its terms."""
-_AHEAD = 32
-"""Cache lines of a row that are asked for before they are needed: processors follow fewer rows than V by themselves."""
 
 
 def _op(problem: Problem) -> FcForward:
@@ -72,8 +70,6 @@ def _multiply(k: Kernel, problem: Problem) -> int:
     if whole:
         with k.loop(0, whole, line, name="inputs") as at:
             for i, begin in product(range(many), range(0, line, lanes)):
-                for row in rows[i] if begin == 0 else ():
-                    k.prefetch(row + at + _AHEAD * line)
                 vectors = [k.loose_vectors(row + at).load(begin // lanes) for row in rows[i]]
                 for offset, weights in enumerate(transposed(k, vectors)):
                     add(at + (begin + offset), i, weights)
