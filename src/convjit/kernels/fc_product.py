@@ -17,7 +17,7 @@ from convjit.kernels.base import MapsView, Problem
 from convjit.kernels.conv import tile_sizes
 from convjit.kernels.sums import Sums
 
-__all__ = ["TASKS", "Axis", "Columns", "Ends", "Part", "Share", "Terms", "Way", "multiply"]
+__all__ = ["TASKS", "Axis", "Columns", "Ends", "Part", "Share", "Terms", "Way", "chunk_of", "multiply"]
 
 TASKS = 32
 """Enough for an even split over a few threads, few enough that a task uses its source many times."""

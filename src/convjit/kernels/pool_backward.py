@@ -168,11 +168,7 @@ def _gather_max(
     # All lines of a tile have the same base.
     corner, corner_dy = (view.index(block, c, rows[0].base, columns[0].base) for view in (y, dy))
     largest = _once(lambda i, j: y.load(corner + (i * y.row + j)))
-
-    def slope(dy: Value, y: Value) -> Value:
-        return neuron_gradient(k, RELU, dy, y) if isinstance(op, MaxPoolBackward) and op.rectified else dy
-
-    gradient = _once(lambda i, j: slope(dy.load(corner_dy + (i * dy.row + j)), largest(i, j)))
+    gradient = _once(lambda i, j: _sloped(k, op, dy.load(corner_dy + (i * dy.row + j)), largest(i, j)))
     for row in rows:
         for column in columns:
             pixel = x.load(x.index(block, c, row.place, column.place))
@@ -181,6 +177,11 @@ def _gather_max(
                 for j, _ in column.windows:
                     total = k.select(pixel.equals(largest(i, j)), total + gradient(i, j), total)
             put(total, block, c, row.place, column.place)
+
+
+def _sloped(k: Kernel, op: MaxPoolBackward | AvgPoolBackward, dy: Value, y: Value) -> Value:
+    """A window's gradient, through relu if the pooling has applied it."""
+    return neuron_gradient(k, RELU, dy, y) if isinstance(op, MaxPoolBackward) and op.rectified else dy
 
 
 def _gather_avg(
@@ -240,15 +241,16 @@ def _scatter(
         gradient = dy.load(dy.index(block, c, i, j))
         if isinstance(op, AvgPoolBackward) and not op.sum:
             gradient = gradient / k.broadcast(k.to_float(k.to_word((bottom - top) * (right - left))))
+        if isinstance(op, MaxPoolBackward):
+            y = views["y"]
+            largest = y.load(y.index(block, c, i, j))
+            gradient = _sloped(k, op, gradient, largest)
         with k.loop(top, bottom, name="u") as u, k.loop(left, right, name="v") as v:
             place, index = sums.at(u, v)
             old = place.load(index)
             new = old + gradient
             if isinstance(op, MaxPoolBackward):
-                x, y = views["x"], views["y"]
-                largest = y.load(y.index(block, c, i, j))
-                if op.rectified:
-                    new = old + neuron_gradient(k, RELU, gradient, largest)
+                x = views["x"]
                 new = k.select(x.load(x.index(block, c, u, v)).equals(largest), new, old)
             place.store(new, index)
     if op.neuron or sums.apart:
