@@ -21,17 +21,20 @@ LAUNCHES = [
     {"name": "a.update", "op": "update", "ms": 0.01, "roof_ms": 0.01, "lost_ms": 0.0, "gflops": 1.0},
 ]
 OURS = {"peak_gflops": 100.0, "gflops": 80.0, "processor": "Some Core", "target": "avx2", "threads": 2, "batch": 128}
+OURS |= {"barrier_ns": 99.0}
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The script's names; our rates are 100, 110, 120 ..., the peer's 50."""
+    """The script's names; our rates are 100, 110, 120 ..., 60 on one thread, the peer's 50."""
     names = runpy.run_path(str(SCRIPT))
     rates = iter(range(90, 1000, 10))
 
     def run(command: list[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
         if "torch_peer.py" in command[1]:
             return {"img_s": 50.0}
+        if "--threads" in command:
+            return OURS | {"images_per_s": 60.0}
         return OURS | {"images_per_s": next(rates), "memory_gbps": {"L1": [9.0, 8.0]}, "launches": LAUNCHES}
 
     monkeypatch.setitem(names["main"].__globals__, "run", run)
@@ -49,9 +52,9 @@ def test_only_what_is_between_the_markers_changes(
     script["main"]()
     text = page.read_text()
     assert text.startswith("# By hand\n\n<!-- ") and text.endswith("end -->\n\nand more\n") and "old" not in text
-    assert "Some Core (avx2), 2 threads, batch 128" in text and "L1 9 and 8" in text
-    assert "| lenet5 | 110.0 | 80 | 50.0 | 2.20 | 2.00, 2.40 (3 pairs) |" in text
-    assert "| lenet5 | 150.0 | 80 | 50.0 | 3.00 | 2.80, 3.20 (3 pairs) |" in text
+    assert "Some Core (avx2), 2 threads, batch 128" in text and "L1 9 and 8" in text and "99 to 99 ns" in text
+    assert "| lenet5 | 110.0 | 80 | 1.83 (1.67 to 2.00) | 50.0 | 2.20 (2.00 to 2.40) |" in text
+    assert "| lenet5 | 150.0 | 80 | 2.50 (2.33 to 2.67) | 50.0 | 3.00 (2.80 to 3.20) |" in text
     assert text.index("float32:") < text.index("bfloat16:") and text.count("| lenet5 |") == 2
     assert "| a | 8.00 ms, 50 % |  |  |\n| b | 2.00 ms, 150 % |  |  |\n" in text
     assert "| conv_forward | 10.00 | 99.9 % | 80 % | 2.00 |" in text and "| update" not in text

@@ -181,8 +181,8 @@ def test_bench(place: Path, convjit_: Command, monkeypatch: pytest.MonkeyPatch) 
     line = convjit_("bench", "tiny.cfg", "--threads", "1", "--json")[0]
     found = json.loads(line)
     assert line.count("\n") == 1 and list(found) == [
-        *("images_per_s", "ms", "gflops", "peak_gflops", "batch", "dtype", "threads", "processor", "target"),
-        *("memory_gbps", "launches"),
+        *("images_per_s", "ms", "gflops", "peak_gflops", "batch", "dtype", "barrier_ns", "threads", "processor"),
+        *("target", "memory_gbps", "launches"),
     ]
     launches = {launch["name"]: launch for launch in found["launches"]}
     conv, pool = launches["conv1.forward"], launches["pool1.forward"]

@@ -12,6 +12,7 @@ from convjit.errors import UsageError
 from convjit.ops import Maps, Scale
 from convjit.program import Buffer, Launch, Program, Role
 from convjit.runtime import Executor, Store, thread_count, threads
+from convjit.runtime.barrier import measure_barrier
 from convjit.runtime.threads import Team, default_threads, quota
 
 TINY = 1e-40
@@ -154,7 +155,7 @@ def test_denormals_are_flushed_in_every_thread_and_the_old_state_comes_back(half
             def step(thread: int, worker: int = worker, start: int = start) -> None:
                 if thread == worker:
                     scratch = executor._scratch[thread].ctypes.data
-                    call(table.ctypes.data, 0, 1, start, 1, scratch, None, executor._give_way)
+                    call(table.ctypes.data, 0, 1, start, 1, 0, scratch, None, executor._give_way)
                     states[thread] = denormals_work()
 
             executor._team.run(step)
@@ -170,3 +171,8 @@ def test_numbers_that_are_not_denormal_are_left_alone(half: Program) -> None:
         executor.write("x", x)
         executor.run()
         np.testing.assert_array_equal(executor.read("y"), x * np.float32(0.5))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_barrier_takes_time(count: int) -> None:
+    assert 0 < measure_barrier(count) < 1e9

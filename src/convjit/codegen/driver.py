@@ -1,12 +1,16 @@
 """The driver: the native loop in which every thread walks the launch table. No Python runs inside a step.
 
-    driver(table, first, last, state, threads, scratch, ticks, give_way)
+    driver(table, first, last, state, threads, thread, scratch, ticks, give_way)
 
 table     one row of five i64 per launch: address of the kernel, number of tasks, address of its buffers, 1 if all
           earlier launches must have ended before it starts, number of the first task
-state     two cache lines per launch, zeroed by the host: the next task, and the threads that have come to its barrier
+state     cache lines per launch, zeroed by the host: how many threads have come to its barrier, and for every thread
+          how many tasks of its share have been begun
 ticks     null, or where this thread notes the cycle counter on coming to every barrier and to the end (for profiles)
 give_way  address of a function that yields the processor, called by threads that have waited long
+
+A thread begins with its own share of a launch's tasks, the same part of every launch, and then helps the others with
+theirs: blocks of images stay with the thread whose caches have them, and no thread waits while there is work.
 
 Denormals are flushed to zero in every thread, and its old floating-point state is back when the driver returns.
 """
@@ -20,16 +24,13 @@ from llvmlite import ir
 from convjit.codegen.target import Target
 from convjit.codegen.values import I32, I64, POINTER
 
-__all__ = ["DRIVER", "LINE", "ROW", "STATE_STRIDE", "driver_text"]
+__all__ = ["DRIVER", "LINE", "ROW", "driver_text", "state_stride"]
 
 DRIVER = "driver"
 ROW = 5
 """i64 per row of the table."""
 LINE = 8
 """i64 per cache line."""
-STATE_STRIDE = 2 * LINE
-"""i64 of state per launch."""
-
 SPINS = 1_000
 """Looks at a barrier (some 20 microseconds) before the processor is yielded at every further look: on a machine that
 others use too, the thread that is waited for may need this very processor."""
@@ -40,28 +41,23 @@ _ARM_FLUSH = 1 << 24
 """FPCR: flush to zero."""
 
 
+def state_stride(threads: int) -> int:
+    """i64 of state per launch."""
+    return (1 + threads) * LINE
+
+
 def driver_text(target: Target) -> str:
     """The module's text."""
     module = ir.Module(DRIVER)
     module.triple = target.triple
-    kinds = [POINTER, I64, I64, POINTER, I64, POINTER, POINTER, POINTER]
+    kinds = [POINTER, I64, I64, POINTER, I64, I64, POINTER, POINTER, POINTER]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), DRIVER)
-    table, first, last, state, threads, scratch, ticks, give_way = function.args
+    table, first, last, state, threads, thread, scratch, ticks, give_way = function.args
     at = ir.IRBuilder(function.append_basic_block("entry"))
-
-    def number(value: int) -> ir.Constant:
-        return ir.Constant(I64, value)
-
-    def slot(base: ir.Value, index: ir.Value) -> ir.Value:
-        return at.gep(base, [index], source_etype=I64)
-
-    def block(name: str) -> ir.Block:
-        return function.append_basic_block(name)
-
+    stride = at.mul(at.add(threads, _number(1)), _number(LINE))
     restore = _flush_denormals(module, at, target)
-    head, body, barrier, wait, patient, yield_, arrived, tasks, run, following, done = map(
-        block,
-        ["head", "body", "barrier", "wait", "patient", "yield", "arrived", "tasks", "run", "next", "done"],
+    head, body, barrier, tasks, following, done = map(
+        function.append_basic_block, ["head", "body", "barrier", "tasks", "next", "done"]
     )
     entry = at.block
     at.branch(head)
@@ -73,60 +69,102 @@ def driver_text(target: Target) -> str:
 
     at.position_at_end(body)
     ended = at.icmp_signed("==", i, last)
-    row = slot(table, at.mul(i, number(ROW)))
-    mine = slot(state, at.mul(i, number(STATE_STRIDE)))
+    row = _slot(at, table, at.mul(i, _number(ROW)))
+    mine = _slot(at, state, at.mul(i, stride))
     # The row after the last one may lie outside the table; the flag is read from a row that exists.
-    flag_row = at.select(ended, slot(table, at.mul(first, number(ROW))), row)
-    flag = at.load(slot(flag_row, number(3)), typ=I64)
-    at.cbranch(at.or_(at.icmp_signed("!=", flag, number(0)), ended), barrier, tasks)
+    flag_row = at.select(ended, _slot(at, table, at.mul(first, _number(ROW))), row)
+    flag = at.load(_slot(at, flag_row, _number(3)), typ=I64)
+    at.cbranch(at.or_(at.icmp_signed("!=", flag, _number(0)), ended), barrier, tasks)
 
     at.position_at_end(barrier)
-    arrivals = slot(mine, number(LINE))
-    with at.if_then(at.icmp_unsigned("!=", at.ptrtoint(ticks, I64), number(0))):
+    with at.if_then(at.icmp_unsigned("!=", at.ptrtoint(ticks, I64), _number(0))):
         clock = ir.Function(module, ir.FunctionType(I64, []), "llvm.readcyclecounter")
-        at.store(at.call(clock, []), slot(ticks, i))
-    at.atomic_rmw("add", arrivals, number(1), "acq_rel")
-    came = at.block
-    at.branch(wait)
-    at.position_at_end(wait)
-    spins = at.phi(I64, "spins")
-    spins.add_incoming(number(0), came)
-    here = at.load_atomic(arrivals, "acquire", 8, typ=I64)
-    at.cbranch(at.icmp_signed("<", here, threads), patient, arrived)
-    at.position_at_end(patient)
-    if target.is_x86:
-        at.call(ir.Function(module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
-    more = at.add(spins, number(1))
-    spins.add_incoming(more, patient)
-    at.cbranch(at.icmp_signed("<", more, number(SPINS)), wait, yield_)
-    at.position_at_end(yield_)
-    at.call(at.inttoptr(at.ptrtoint(give_way, I64), ir.FunctionType(I32, []).as_pointer()), [])
-    spins.add_incoming(number(SPINS), yield_)
-    at.branch(wait)
-
-    at.position_at_end(arrived)
+        at.store(at.call(clock, []), _slot(at, ticks, i))
+    _wait_for_all(at, mine, threads, give_way, target)
     at.cbranch(ended, done, tasks)
 
     at.position_at_end(tasks)
-    task = at.atomic_rmw("add", mine, number(1), "monotonic")
-    count = at.load(slot(row, number(1)), typ=I64)
-    at.cbranch(at.icmp_signed("<", task, count), run, following)
-    at.position_at_end(run)
-    signature = ir.FunctionType(ir.VoidType(), [I64, POINTER, POINTER])
-    kernel = at.inttoptr(at.load(slot(row, number(0)), typ=I64), signature.as_pointer())
-    buffers = at.inttoptr(at.load(slot(row, number(2)), typ=I64), POINTER)
-    start = at.load(slot(row, number(4)), typ=I64)
-    at.call(kernel, [at.add(task, start), buffers, scratch])
-    at.branch(tasks)
+    _run_tasks(at, row, mine, threads, thread, scratch)
+    at.branch(following)
 
     at.position_at_end(following)
-    i.add_incoming(at.add(i, number(1)), following)
+    i.add_incoming(at.add(i, _number(1)), following)
     at.branch(head)
 
     at.position_at_end(done)
     restore()
     at.ret_void()
     return str(module)
+
+
+def _number(value: int) -> ir.Constant:
+    return ir.Constant(I64, value)
+
+
+def _slot(at: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
+    return at.gep(base, [index], source_etype=I64)
+
+
+def _wait_for_all(at: ir.IRBuilder, arrivals: ir.Value, threads: ir.Value, give_way: ir.Value, target: Target) -> None:
+    """Come to a barrier, and look at it until all have come."""
+    wait, patient, yield_, arrived = map(at.function.append_basic_block, ["wait", "patient", "yield", "arrived"])
+    at.atomic_rmw("add", arrivals, _number(1), "acq_rel")
+    came = at.block
+    at.branch(wait)
+    at.position_at_end(wait)
+    spins = at.phi(I64, "spins")
+    spins.add_incoming(_number(0), came)
+    here = at.load_atomic(arrivals, "acquire", 8, typ=I64)
+    at.cbranch(at.icmp_signed("<", here, threads), patient, arrived)
+    at.position_at_end(patient)
+    if target.is_x86:
+        at.call(ir.Function(at.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
+    more = at.add(spins, _number(1))
+    spins.add_incoming(more, patient)
+    at.cbranch(at.icmp_signed("<", more, _number(SPINS)), wait, yield_)
+    at.position_at_end(yield_)
+    at.call(at.inttoptr(at.ptrtoint(give_way, I64), ir.FunctionType(I32, []).as_pointer()), [])
+    spins.add_incoming(_number(SPINS), yield_)
+    at.branch(wait)
+    at.position_at_end(arrived)
+
+
+def _run_tasks(
+    at: ir.IRBuilder, row: ir.Value, state: ir.Value, threads: ir.Value, thread: ir.Value, scratch: ir.Value
+) -> None:
+    """Run the tasks of a launch that none has begun: of this thread's share, of the next one's, and so on around."""
+    share, look, take, run, onwards, none_left = map(
+        at.function.append_basic_block, ["share", "look", "take", "run", "onwards", "none_left"]
+    )
+    kernel_at, count, buffers, start = (at.load(_slot(at, row, _number(i)), typ=I64) for i in (0, 1, 2, 4))
+    signature = ir.FunctionType(ir.VoidType(), [I64, POINTER, POINTER])
+    kernel = at.inttoptr(kernel_at, signature.as_pointer())
+    before = at.block
+    at.branch(share)
+
+    at.position_at_end(share)
+    offset = at.phi(I64, "offset")
+    offset.add_incoming(_number(0), before)
+    turned = at.add(thread, offset)
+    whose = at.select(at.icmp_signed("<", turned, threads), turned, at.sub(turned, threads))
+    following = at.add(whose, _number(1))
+    begin, end = (at.udiv(at.mul(count, part), threads) for part in (whose, following))
+    size, begun = at.sub(end, begin), _slot(at, state, at.mul(following, _number(LINE)))
+    at.branch(look)
+    # A look first: a line that is only read stays in every thread's cache.
+    at.position_at_end(look)
+    at.cbranch(at.icmp_signed("<", at.load_atomic(begun, "monotonic", 8, typ=I64), size), take, onwards)
+    at.position_at_end(take)
+    task = at.atomic_rmw("add", begun, _number(1), "monotonic")
+    at.cbranch(at.icmp_signed("<", task, size), run, onwards)
+    at.position_at_end(run)
+    at.call(kernel, [at.add(at.add(begin, task), start), at.inttoptr(buffers, POINTER), scratch])
+    at.branch(look)
+    at.position_at_end(onwards)
+    further = at.add(offset, _number(1))
+    offset.add_incoming(further, onwards)
+    at.cbranch(at.icmp_signed("<", further, threads), share, none_left)
+    at.position_at_end(none_left)
 
 
 def _flush_denormals(module: ir.Module, at: ir.IRBuilder, target: Target) -> Callable[[], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.codegen.driver import DRIVER, LINE, ROW, STATE_STRIDE, driver_text
+from convjit.codegen.driver import DRIVER, LINE, ROW, driver_text, state_stride
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target, host_target
 from convjit.kernels import Problem, Round, has_kernel, prepares, rounds, stages, workspace_bytes
@@ -21,7 +20,7 @@ from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
 from convjit.runtime.schedule import barriers
-from convjit.runtime.threads import Team, thread_count
+from convjit.runtime.threads import Team, thread_count, yield_address
 from convjit.runtime.ways import Ways
 
 __all__ = ["Executor", "LaunchTime", "kernel_memory"]
@@ -98,7 +97,7 @@ class Executor:
         self._loader.add(compile_object(driver_text(self.target), self.target))
         for entry in {entry.symbol: entry for entry in compiled.values()}.values():
             self._loader.add(entry.code)
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 8)
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 9)
         self._driver = kind(self._loader.address(DRIVER))
 
         kept = [self._constant and bool(problem and prepares(problem)) for problem in problems]
@@ -126,9 +125,9 @@ class Executor:
         turns = [turn for turn in turns if turn not in early]
         self._preparation, self._table = table(early), table(turns)
         self._rows = np.searchsorted([i for i, _, _ in turns], np.arange(len(launches) + 1))
-        self._state = np.zeros((len(turns) + len(early) + 1) * STATE_STRIDE + LINE, np.int64)
+        self._state = np.zeros((len(turns) + len(early) + 1) * state_stride(self.threads) + LINE, np.int64)
         self._ticks = np.zeros((self.threads, len(turns) + 1), np.int64)
-        self._give_way = _give_way()
+        self._give_way = yield_address()
 
     def _addresses(self, launch: Launch, workspace: NDArray[np.uint8] | None) -> NDArray[np.int64]:
         own = self._workspace if workspace is None else workspace
@@ -183,7 +182,8 @@ class Executor:
 
         def call(thread: int) -> None:
             noted = self._ticks[thread].ctypes.data if ticks else None
-            self._driver(table_at, first, last, state_at, self.threads, scratch[thread], noted, self._give_way)
+            where = first, last, state_at, self.threads, thread, scratch[thread]
+            self._driver(table_at, *where, noted, self._give_way)
 
         self._team.run(call)
 
@@ -259,12 +259,3 @@ def kernel_memory(problems: Iterable[Problem | None], scratch: Mapping[Problem, 
     private = max((scratch[stage].scratch_bytes for p in found for stage in stages(p)), default=0)
     shared = max((workspace_bytes(p) for p in found), default=0)
     return -(-max(private, 1) // 4096) * 4096, -(-shared // 4096) * 4096
-
-
-def _give_way() -> int:
-    """Address of the C function that yields the processor."""
-    if sys.platform == "win32":
-        function = ctypes.windll.kernel32.SwitchToThread
-    else:
-        function = ctypes.CDLL(None).sched_yield
-    return ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 from convjit import settings
 from convjit.errors import UsageError
 
-__all__ = ["MOST_THREADS", "Team", "default_threads", "quota", "thread_count"]
+__all__ = ["MOST_THREADS", "Team", "default_threads", "quota", "thread_count", "yield_address"]
 
 MOST_THREADS = 1024
 
@@ -72,6 +74,15 @@ def thread_count(asked: int | None = None) -> int:
     if not 1 <= asked <= MOST_THREADS:
         raise UsageError(f"{asked} threads: from 1 to {MOST_THREADS} are possible")
     return asked
+
+
+def yield_address() -> int:
+    """Address of the C function that yields the processor."""
+    if sys.platform == "win32":
+        function = ctypes.windll.kernel32.SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 class Team:

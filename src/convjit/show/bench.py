@@ -19,7 +19,8 @@ _WORST = 5
 
 def bench_record(result: BenchResult) -> dict[str, Any]:
     """The benchmark for machines; bandwidths are (read, copy) in GB/s."""
-    plain = ("images_per_s", "ms", "gflops", "peak_gflops", "batch", "dtype", "threads", "processor", "target")
+    speed, machine = ("images_per_s", "ms", "gflops", "peak_gflops"), ("barrier_ns", "threads", "processor", "target")
+    plain = (*speed, "batch", "dtype", *machine)
     keys = ("name", "op", "ms", "flops", "bytes", "intensity", "gflops", "gbps", "bound", "roof_ms", "share", "lost_ms")
     launches = [{key: getattr(launch, key) for key in keys} for launch in result.launches]
     memory = {level.name: [level.read, level.copy] for level in result.memory.levels}
@@ -71,7 +72,8 @@ def show_algorithms(screen: Screen, measured: Sequence[Candidate]) -> None:
 def _rates(result: BenchResult) -> str:
     memory = "; ".join(f"{one.name} {one.read:.0f} and {one.copy:.0f}" for one in result.memory.levels)
     machine = f"{result.processor}, {result.target}, {result.threads} threads"
-    return f"{machine}: peak {result.peak_gflops:.0f} GFLOP/s; GB/s reading and copying: {memory}"
+    barrier = f", a barrier {result.barrier_ns:.0f} ns" if result.threads > 1 else ""
+    return f"{machine}: peak {result.peak_gflops:.0f} GFLOP/s{barrier}; GB/s reading and copying: {memory}"
 
 
 def read_record(path: Path) -> dict[str, Any]:

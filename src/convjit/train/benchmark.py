@@ -18,6 +18,7 @@ from convjit.program import MOST_IMAGES, Role
 from convjit.program.traffic import traffic
 from convjit.runtime import Executor, LaunchTime, Store, Ways, host_target, thread_count
 from convjit.runtime.bandwidth import Memory, measure_memory
+from convjit.runtime.barrier import measure_barrier
 from convjit.runtime.compiler import Progress
 from convjit.runtime.fit import Fitted, fit
 from convjit.runtime.machine import processor_name
@@ -81,6 +82,8 @@ class BenchResult:
     gflops: float
     peak_gflops: float
     memory: Memory
+    barrier_ns: float
+    """From one launch to the next that waits for it, without tasks: before the steps or after, whichever was longer."""
     processor: str
     target: str
     threads: int
@@ -129,7 +132,7 @@ def benchmark(
         try:
             for _ in range(3):
                 executor.run()
-            memory = measure_memory(executor.threads)
+            memory, barrier = measure_memory(executor.threads), measure_barrier(executor.threads)
             peaks, end = [peak.measure()], time.perf_counter() + seconds
             steps: list[float] = []
             while len(steps) < 5 or time.perf_counter() < end:
@@ -138,6 +141,7 @@ def benchmark(
                 steps.append(time.perf_counter() - start)
             peaks.append(peak.measure())
             memory = memory.best(measure_memory(executor.threads))
+            barrier = max(barrier, measure_barrier(executor.threads))
             profiled, end = [executor.profile()], time.perf_counter() + seconds / 2
             while len(profiled) < 3 or (len(profiled) < 15 and time.perf_counter() < end):
                 profiled.append(executor.profile())
@@ -152,6 +156,7 @@ def benchmark(
         flops / median / 1e9,
         best,
         memory,
+        barrier,
         processor_name(),
         executor.target.name,
         executor.threads,
