@@ -24,6 +24,10 @@ __all__ = ["Blocking", "Room", "blocking", "multiply", "packed_place"]
 
 _MOST_TILES = 8
 _FEWEST_TILES = 4
+_TASKS = 32
+"""Enough for an even split over many threads; half of them where fewer images would use a weight that was read."""
+_IMAGES = 32
+"""Of all tiles together, whose products make good use of a weight."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,15 @@ def blocking(t: Tiling, blocks: int, target: Target) -> Blocking:
     """How `blocks` blocks of images are cut up.
 
     If a few tiles of all reduced maps fit in half of the second-level cache, a few tiles it is, and their results get
-    a quarter. Else both go through the third level once, and more tiles make more of every weight that is read.
+    a quarter. Else both go through the third level once, and more tiles make more of every weight that is read. That
+    is worth little, and idle threads cost more: there are enough groups for these first.
     """
     total = t.tiles * blocks
+    every = total * t.shape.groups
     vector = 4 * target.lanes
     fit = target.second_level // 2 // (t.points * t.reduced * vector)
     most = min(total, fit if _FEWEST_TILES <= fit < _MOST_TILES else _MOST_TILES)
+    most = min(most, max(1, min(_IMAGES // target.lanes, every // (_TASKS // 2)), every // _TASKS))
     height, width = tile_sizes(t.outputs, most, target)
     # A number that divides the tiles needs one piece of code instead of two.
     even = [n for n in range(most, most // 2, -1) if total % n == 0 and n % width == 0]
