@@ -143,10 +143,10 @@ def test_denormals_are_flushed_in_every_thread_and_the_old_state_comes_back(half
             executor.run()
             assert not executor.read("y").any()
         states: dict[int, bool] = {}
-        executor._team.run(lambda thread: states.__setitem__(thread, denormals_work()))
+        executor.walkers.team.run(lambda thread: states.__setitem__(thread, denormals_work()))
         assert states == {0: True, 1: True, 2: True}
         # One thread after the other does the whole step, so that none can hide behind the others' work.
-        call, table = executor._driver, executor._table
+        call, table = executor.walkers.driver, executor._table
         for worker in range(3):
             executor.host["y"][...] = 1
             state = np.zeros(64, np.int64)
@@ -155,10 +155,10 @@ def test_denormals_are_flushed_in_every_thread_and_the_old_state_comes_back(half
             def step(thread: int, worker: int = worker, start: int = start) -> None:
                 if thread == worker:
                     scratch = executor._scratch[thread].ctypes.data
-                    call(table.ctypes.data, 0, 1, start, 1, 0, scratch, None, executor._give_way)
+                    call(table.ctypes.data, 0, 1, start, 1, 0, scratch, None, executor.walkers.give_way)
                     states[thread] = denormals_work()
 
-            executor._team.run(step)
+            executor.walkers.team.run(step)
             assert not executor.read("y").any()
         assert states == {0: True, 1: True, 2: True}
     assert denormals_work()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 
 import numpy as np
 
-from convjit.codegen.driver import DRIVER, LINE, ROW, driver_text, state_stride
-from convjit.codegen.jit import Loader, compile_object
+from convjit.codegen.driver import ROW
 from convjit.codegen.target import Target, host_target
-from convjit.runtime.threads import Team, yield_address
+from convjit.runtime.walk import Walkers
 
 __all__ = ["measure_barrier"]
 
@@ -21,26 +19,19 @@ _TIMES = 9
 def measure_barrier(threads: int, target: Target | None = None) -> float:
     """Nanoseconds from barrier to barrier of launches without tasks, the best of some walks.
 
-    About 100 where processors share a cache, several hundred where they do not.
+    Below 100 where processors share a cache, several hundred where they do not.
     """
-    target = target or host_target()
-    loader, team = Loader(), Team(threads)
-    loader.add(compile_object(driver_text(target), target))
-    driver = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 9)(loader.address(DRIVER))
     table = np.zeros((_BARRIERS, ROW), np.int64)
     table[:, 3] = 1
-    state = np.zeros((_BARRIERS + 1) * state_stride(threads) + LINE, np.int64)
-    place = -(-state.ctypes.data // 64) * 64
+    walkers = Walkers(threads, target or host_target())
 
     def seconds(barriers: int) -> float:
-        state[:] = 0
-        where = table.ctypes.data, 0, barriers, place, threads
         start = time.perf_counter()
-        team.run(lambda thread: driver(*where, thread, None, None, yield_address()))
+        walkers.walk(table, 0, barriers)
         return time.perf_counter() - start
 
     try:
         best, started = (min(seconds(count) for _ in range(_TIMES)) for count in (_BARRIERS, 1))
     finally:
-        team.close()
+        walkers.close()
     return max(best - started, 0.0) / _BARRIERS * 1e9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.codegen.driver import DRIVER, LINE, ROW, driver_text, state_stride
-from convjit.codegen.jit import Loader, compile_object
+from convjit.codegen.driver import ROW
+from convjit.codegen.jit import Loader
 from convjit.codegen.target import Target, host_target
 from convjit.kernels import Problem, Round, has_kernel, prepares, rounds, stages, workspace_bytes
 from convjit.program import Buffer, Launch, Plan, Program, Role, check, plan
 from convjit.runtime.compiler import Progress, compile_all
 from convjit.runtime.memory import Store, allocate, from_lanes, to_lanes, view_of
 from convjit.runtime.schedule import barriers
-from convjit.runtime.threads import Team, thread_count, yield_address
+from convjit.runtime.threads import thread_count
+from convjit.runtime.walk import Walkers
 from convjit.runtime.ways import Ways
 
 __all__ = ["Executor", "LaunchTime", "kernel_memory"]
@@ -73,7 +73,7 @@ class Executor:
         self._prepared = False
         self._compile(progress)
         self._segments = self._cut()
-        self._team = Team(self.threads)
+        self.walkers = Walkers(self.threads, self.target)
 
     # Building
 
@@ -94,12 +94,8 @@ class Executor:
         turns = [(i, p, turn) for i, problem in enumerate(problems) if problem for p, turn in rounds(problem)]
         compiled = compile_all([p for _, p, _ in turns], workers=thread_count(), progress=progress)
         self._loader = Loader()
-        self._loader.add(compile_object(driver_text(self.target), self.target))
         for entry in {entry.symbol: entry for entry in compiled.values()}.values():
             self._loader.add(entry.code)
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 9)
-        self._driver = kind(self._loader.address(DRIVER))
-
         kept = [self._constant and bool(problem and prepares(problem)) for problem in problems]
         shared = [None if keep else problem for keep, problem in zip(kept, problems, strict=True)]
         self.scratch_bytes = kernel_memory(problems, compiled)[0]
@@ -125,9 +121,7 @@ class Executor:
         turns = [turn for turn in turns if turn not in early]
         self._preparation, self._table = table(early), table(turns)
         self._rows = np.searchsorted([i for i, _, _ in turns], np.arange(len(launches) + 1))
-        self._state = np.zeros((len(turns) + len(early) + 1) * state_stride(self.threads) + LINE, np.int64)
         self._ticks = np.zeros((self.threads, len(turns) + 1), np.int64)
-        self._give_way = yield_address()
 
     def _addresses(self, launch: Launch, workspace: NDArray[np.uint8] | None) -> NDArray[np.int64]:
         own = self._workspace if workspace is None else workspace
@@ -159,7 +153,7 @@ class Executor:
     def _prepare(self) -> None:
         """Make what is made of learned arrays alone, unless it is there."""
         if not self._prepared and len(self._preparation):
-            self._native(self._preparation, 0, len(self._preparation), ticks=False)
+            self.walkers.walk(self._preparation, 0, len(self._preparation), self._scratch)
         self._prepared = True
 
     def run(self, first: int = 0, end: int | None = None) -> None:
@@ -171,21 +165,9 @@ class Executor:
             if start >= stop:
                 continue
             if native:
-                self._native(self._table, int(self._rows[start]), int(self._rows[stop]), ticks=False)
+                self.walkers.walk(self._table, int(self._rows[start]), int(self._rows[stop]), self._scratch)
             else:
                 self._reference(self.program.launches[start])
-
-    def _native(self, table: NDArray[np.int64], first: int, last: int, *, ticks: bool) -> None:
-        self._state[:] = 0
-        table_at, state_at = table.ctypes.data, -(-self._state.ctypes.data // 64) * 64
-        scratch = [s.ctypes.data for s in self._scratch]
-
-        def call(thread: int) -> None:
-            noted = self._ticks[thread].ctypes.data if ticks else None
-            where = first, last, state_at, self.threads, thread, scratch[thread]
-            self._driver(table_at, *where, noted, self._give_way)
-
-        self._team.run(call)
 
     def _reference(self, launch: Launch) -> None:
         # Over whole blocks, as kernels work: what later launches sum up must be right in lanes without an image too.
@@ -203,7 +185,7 @@ class Executor:
         table = self._table.copy()
         table[:, 3] = 1
         start = time.perf_counter()
-        self._native(table, 0, len(table), ticks=True)
+        self.walkers.walk(table, 0, len(table), self._scratch, self._ticks)
         seconds = time.perf_counter() - start
         # A launch begins and ends when the last thread comes to a barrier, whenever the others wake up to see it.
         ticks = np.diff(self._ticks.max(0)[self._rows]).astype(np.float64)
@@ -244,7 +226,7 @@ class Executor:
 
     def close(self) -> None:
         """End the threads."""
-        self._team.close()
+        self.walkers.close()
 
     def __enter__(self) -> Executor:
         return self
