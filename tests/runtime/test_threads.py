@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from convjit.codegen.driver import ROW
+from convjit.codegen.target import host_target
 from convjit.errors import UsageError
 from convjit.ops import Maps, Scale
 from convjit.program import Buffer, Launch, Program, Role
 from convjit.runtime import Executor, Store, thread_count, threads
 from convjit.runtime.barrier import measure_barrier
 from convjit.runtime.threads import Team, default_threads, quota
+from convjit.runtime.walk import Walkers
 
 TINY = 1e-40
 """A denormal float32."""
@@ -143,8 +149,7 @@ def test_denormals_are_flushed_in_every_thread_and_the_old_state_comes_back(half
             executor.run()
             assert not executor.read("y").any()
         states: dict[int, bool] = {}
-        executor.walkers.team.run(lambda thread: states.__setitem__(thread, denormals_work()))
-        assert states == {0: True, 1: True, 2: True}
+        team = Team(3)
         # One thread after the other does the whole step, so that none can hide behind the others' work.
         call, table = executor.walkers.driver, executor._table
         for worker in range(3):
@@ -158,8 +163,9 @@ def test_denormals_are_flushed_in_every_thread_and_the_old_state_comes_back(half
                     call(table.ctypes.data, 0, 1, start, 1, 0, scratch, None, executor.walkers.give_way)
                     states[thread] = denormals_work()
 
-            executor.walkers.team.run(step)
+            team.run(step)
             assert not executor.read("y").any()
+        team.close()
         assert states == {0: True, 1: True, 2: True}
     assert denormals_work()
 
@@ -176,3 +182,23 @@ def test_numbers_that_are_not_denormal_are_left_alone(half: Program) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_barrier_takes_time(count: int) -> None:
     assert 0 < measure_barrier(count) < 1e9
+
+
+def test_walks_after_sleep_and_right_after_one_another() -> None:
+    target = host_target()
+    noted: list[tuple[int, int]] = []
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(
+        lambda task, _, scratch: noted.append((task, threading.get_ident()))
+    )
+    table = np.zeros((2, ROW), np.int64)
+    table[:] = ctypes.cast(kernel, ctypes.c_void_p).value or 0, 6, 0, 1, 0
+    walkers = Walkers(3, target)
+    try:
+        for pause in [0.0, 0.0, 0.02, 0.0, 0.0005, 0.0002, 0.0003] * 20:
+            noted.clear()
+            walkers.walk(table, 0, 2)
+            assert sorted(task for task, _ in noted) == sorted([*range(6), *range(6)])
+            time.sleep(pause)
+    finally:
+        walkers.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("convjit-")]

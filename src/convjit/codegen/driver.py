@@ -24,7 +24,7 @@ from llvmlite import ir
 from convjit.codegen.target import Target
 from convjit.codegen.values import I32, I64, POINTER
 
-__all__ = ["DRIVER", "LINE", "ROW", "driver_text", "state_stride"]
+__all__ = ["DRIVER", "LINE", "ROW", "SPINS", "declare_driver", "driver_text", "state_stride"]
 
 DRIVER = "driver"
 ROW = 5
@@ -46,12 +46,17 @@ def state_stride(threads: int) -> int:
     return (1 + threads) * LINE
 
 
+def declare_driver(module: ir.Module) -> ir.Function:
+    """The function, without its body."""
+    kinds = [POINTER, I64, I64, POINTER, I64, I64, POINTER, POINTER, POINTER]
+    return ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), DRIVER)
+
+
 def driver_text(target: Target) -> str:
     """The module's text."""
     module = ir.Module(DRIVER)
     module.triple = target.triple
-    kinds = [POINTER, I64, I64, POINTER, I64, I64, POINTER, POINTER, POINTER]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), DRIVER)
+    function = declare_driver(module)
     table, first, last, state, threads, thread, scratch, ticks, give_way = function.args
     at = ir.IRBuilder(function.append_basic_block("entry"))
     stride = at.mul(at.add(threads, _number(1)), _number(LINE))

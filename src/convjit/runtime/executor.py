@@ -73,7 +73,7 @@ class Executor:
         self._prepared = False
         self._compile(progress)
         self._segments = self._cut()
-        self.walkers = Walkers(self.threads, self.target)
+        self.walkers = Walkers(self.threads, self.target, self._scratch)
 
     # Building
 
@@ -153,7 +153,7 @@ class Executor:
     def _prepare(self) -> None:
         """Make what is made of learned arrays alone, unless it is there."""
         if not self._prepared and len(self._preparation):
-            self.walkers.walk(self._preparation, 0, len(self._preparation), self._scratch)
+            self.walkers.walk(self._preparation, 0, len(self._preparation))
         self._prepared = True
 
     def run(self, first: int = 0, end: int | None = None) -> None:
@@ -165,7 +165,7 @@ class Executor:
             if start >= stop:
                 continue
             if native:
-                self.walkers.walk(self._table, int(self._rows[start]), int(self._rows[stop]), self._scratch)
+                self.walkers.walk(self._table, int(self._rows[start]), int(self._rows[stop]))
             else:
                 self._reference(self.program.launches[start])
 
@@ -185,7 +185,7 @@ class Executor:
         table = self._table.copy()
         table[:, 3] = 1
         start = time.perf_counter()
-        self.walkers.walk(table, 0, len(table), self._scratch, self._ticks)
+        self.walkers.walk(table, 0, len(table), self._ticks)
         seconds = time.perf_counter() - start
         # A launch begins and ends when the last thread comes to a barrier, whenever the others wake up to see it.
         ticks = np.diff(self._ticks.max(0)[self._rows]).astype(np.float64)

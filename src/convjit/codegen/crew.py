@@ -1,0 +1,179 @@
+"""Threads that go from one walk of the driver to the next without the host: native code that waits a little for more.
+
+    post(mail, threads)          a new walk is there; notes which threads sleep, and have to be woken by the host
+    lead(mail, threads)          thread 0: the walk itself, until all others have left it
+    serve(mail, thread, seen)    another thread: every walk that comes, then, if none comes for some time, back to the
+                                 host to sleep; `seen` walks are behind it, and what it returns are
+
+The mail is cache lines of i64: LETTERS, the number of walks so far; DONE, how many threads have left this one; JOB, the
+driver's arguments; then for every thread whether it SLEEPS, and whether it was found asleep (WOKEN). A thread that is
+about to sleep says so first and looks for mail once more, as who posts first posts and looks for sleepers then: one of
+them sees the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from convjit.codegen.driver import LINE, SPINS, declare_driver
+from convjit.codegen.target import Target
+from convjit.codegen.values import I32, I64, POINTER
+
+__all__ = ["DONE", "JOB", "LEAD", "LETTERS", "POST", "SERVE", "SLEEPS", "WOKEN", "crew_text", "mail_size"]
+
+POST, LEAD, SERVE = "post", "lead", "serve"
+LETTERS, DONE, JOB, SLEEPS = 0, LINE, 2 * LINE, 4 * LINE
+"""Places in the mail; SLEEPS is that of thread 0, the next thread's is a line on."""
+WOKEN = 1
+"""Behind SLEEPS."""
+
+_YIELDS = 2_000
+"""Further looks for mail, a processor's time given up at each: a millisecond in all, longer than a host needs
+between the steps of a small net, shorter than anyone notices."""
+
+
+def mail_size(threads: int) -> int:
+    """In i64."""
+    return SLEEPS + threads * LINE
+
+
+def crew_text(target: Target) -> str:
+    """The module's text; it calls the driver by its name."""
+    module = ir.Module("crew")
+    module.triple = target.triple
+    driver = declare_driver(module)
+    _post(module)
+    _lead(module, driver, target)
+    _serve(module, driver, target)
+    return str(module)
+
+
+def _number(value: int) -> ir.Constant:
+    return ir.Constant(I64, value)
+
+
+def _function(module: ir.Module, name: str, *others: ir.Type) -> tuple[ir.Function, ir.IRBuilder]:
+    function = ir.Function(module, ir.FunctionType(I64, [POINTER, *others]), name)
+    return function, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+def _slot(at: ir.IRBuilder, mail: ir.Value, index: ir.Value | int) -> ir.Value:
+    return at.gep(mail, [_number(index) if isinstance(index, int) else index], source_etype=I64)
+
+
+def _sleeps(at: ir.IRBuilder, mail: ir.Value, thread: ir.Value) -> ir.Value:
+    return _slot(at, mail, at.add(at.mul(thread, _number(LINE)), _number(SLEEPS)))
+
+
+def _post(module: ir.Module) -> None:
+    function, at = _function(module, POST, I64)
+    mail, threads = function.args
+    at.store(_number(0), _slot(at, mail, DONE))
+    at.atomic_rmw("add", _slot(at, mail, LETTERS), _number(1), "seq_cst")
+    head, body, end = map(function.append_basic_block, ["head", "body", "end"])
+    entry = at.block
+    at.branch(head)
+    at.position_at_end(head)
+    thread = at.phi(I64, "thread")
+    thread.add_incoming(_number(1), entry)
+    at.cbranch(at.icmp_signed("<", thread, threads), body, end)
+    at.position_at_end(body)
+    place = _sleeps(at, mail, thread)
+    at.store(at.atomic_rmw("xchg", place, _number(0), "seq_cst"), _slot(at, place, WOKEN))
+    thread.add_incoming(at.add(thread, _number(1)), body)
+    at.branch(head)
+    at.position_at_end(end)
+    at.ret(_number(0))
+
+
+def _lead(module: ir.Module, driver: ir.Function, target: Target) -> None:
+    function, at = _function(module, LEAD, I64)
+    mail, threads = function.args
+    _walk(at, driver, mail, _number(0))
+    others = at.sub(threads, _number(1))
+    done = _wait(at, mail, target, lambda: at.icmp_signed("==", _load(at, mail, DONE), others), None)
+    at.position_at_end(done)
+    at.ret(_number(0))
+
+
+def _serve(module: ir.Module, driver: ir.Function, target: Target) -> None:
+    function, at = _function(module, SERVE, I64, I64)
+    mail, thread, before = function.args
+    head, doubt, late, tired, work = map(function.append_basic_block, ["head", "doubt", "late", "tired", "work"])
+    entry = at.block
+    at.branch(head)
+    at.position_at_end(head)
+    seen = at.phi(I64, "seen")
+    seen.add_incoming(before, entry)
+    called = _wait(at, mail, target, lambda: at.icmp_signed("!=", _load(at, mail, LETTERS), seen), doubt)
+    at.position_at_end(called)
+    at.branch(work)
+
+    at.position_at_end(doubt)
+    place = _sleeps(at, mail, thread)
+    at.atomic_rmw("xchg", place, _number(1), "seq_cst")
+    letters = at.load_atomic(_slot(at, mail, LETTERS), "seq_cst", 8, typ=I64)
+    at.cbranch(at.icmp_signed("==", letters, seen), tired, late)
+    at.position_at_end(late)
+    mine = at.atomic_rmw("xchg", place, _number(0), "seq_cst")
+    # Who posted may have taken note of it, and will wake this thread.
+    at.cbranch(at.icmp_signed("==", mine, _number(1)), work, tired)
+    at.position_at_end(tired)
+    at.ret(seen)
+
+    at.position_at_end(work)
+    _walk(at, driver, mail, thread)
+    at.atomic_rmw("add", _slot(at, mail, DONE), _number(1), "acq_rel")
+    seen.add_incoming(at.add(seen, _number(1)), at.block)
+    at.branch(head)
+
+
+def _load(at: ir.IRBuilder, mail: ir.Value, index: int) -> ir.Value:
+    return at.load_atomic(_slot(at, mail, index), "acquire", 8, typ=I64)
+
+
+def _walk(at: ir.IRBuilder, driver: ir.Function, mail: ir.Value, thread: ir.Value) -> None:
+    """Call the driver; of scratch and ticks the job has a table of addresses, one for every thread."""
+    job = [at.load(_slot(at, mail, JOB + i), typ=I64) for i in range(8)]
+    table, first, last, state, threads, scratch, ticks, give_way = job
+    own = [at.load(_slot(at, at.inttoptr(addresses, POINTER), thread), typ=I64) for addresses in (scratch, ticks)]
+
+    def pointer(address: ir.Value) -> ir.Value:
+        return at.inttoptr(address, POINTER)
+
+    rest = [pointer(own[0]), pointer(own[1]), pointer(give_way)]
+    at.call(driver, [pointer(table), first, last, pointer(state), threads, thread, *rest])
+
+
+def _wait(
+    at: ir.IRBuilder, mail: ir.Value, target: Target, there: Callable[[], ir.Value], patience: ir.Block | None
+) -> ir.Block:
+    """Look until `there()`, then go on in the block that is returned; to `patience`, unless None, after long enough."""
+    look, spin, doze, yield_, found = map(at.function.append_basic_block, ["look", "spin", "doze", "yield", "found"])
+    before = at.block
+    at.branch(look)
+    at.position_at_end(look)
+    looks = at.phi(I64, "looks")
+    looks.add_incoming(_number(0), before)
+    at.cbranch(there(), found, spin)
+    at.position_at_end(spin)
+    if target.is_x86:
+        name = "llvm.x86.sse2.pause"
+        pause = at.module.globals.get(name) or ir.Function(at.module, ir.FunctionType(ir.VoidType(), []), name)
+        at.call(pause, [])
+    more = at.add(looks, _number(1))
+    looks.add_incoming(more, spin)
+    at.cbranch(at.icmp_signed("<", more, _number(SPINS)), look, doze)
+    at.position_at_end(doze)
+    if patience is None:
+        at.branch(yield_)
+    else:
+        at.cbranch(at.icmp_signed("<", more, _number(SPINS + _YIELDS)), yield_, patience)
+    at.position_at_end(yield_)
+    give_way = at.inttoptr(at.load(_slot(at, mail, JOB + 7), typ=I64), ir.FunctionType(I32, []).as_pointer())
+    at.call(give_way, [])
+    looks.add_incoming(more, yield_)
+    at.branch(look)
+    return found
