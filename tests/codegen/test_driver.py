@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from convjit.codegen.driver import DRIVER, LINE, ROW, driver_text, state_stride
+from convjit.codegen.driver import DRIVER, ROW, driver_text, state_stride
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import host_target
+from convjit.codegen.waiting import LINE
 from convjit.runtime.threads import Team
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)

@@ -10,6 +10,7 @@ import llvmlite.binding as llvm
 import pytest
 
 from convjit.codegen import target as module
+from convjit.codegen.crew import LEAD, POST, SERVE, crew_text
 from convjit.codegen.driver import DRIVER, driver_text
 from convjit.codegen.jit import assembly, compile_object, machine_text
 from convjit.codegen.target import TARGETS, Target, host_target, initialise_llvm, runnable_targets
@@ -69,6 +70,8 @@ def test_the_driver_compiles(target: Target) -> None:
     text = assembly(driver_text(target), target)
     assert re.search(rf"^{DRIVER}:", text, re.MULTILINE)
     assert len(compile_object(driver_text(target), target)) > 500
+    crew = assembly(crew_text(target), target)
+    assert all(re.search(rf"^{name}:", crew, re.MULTILINE) for name in (POST, LEAD, SERVE))
     set_and_restored = r"\bv?ldmxcsr\b" if target.is_x86 else r"\bmsr\s+fpcr\b"
     assert len(re.findall(set_and_restored, text, re.IGNORECASE)) == 2
 

@@ -13,13 +13,12 @@ them sees the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from llvmlite import ir
 
-from convjit.codegen.driver import LINE, SPINS, declare_driver
+from convjit.codegen.driver import declare_driver
 from convjit.codegen.target import Target
-from convjit.codegen.values import I32, I64, POINTER
+from convjit.codegen.values import I64, POINTER
+from convjit.codegen.waiting import LINE, look_until, number, slot
 
 __all__ = ["DONE", "JOB", "LEAD", "LETTERS", "POST", "SERVE", "SLEEPS", "WOKEN", "crew_text", "mail_size"]
 
@@ -29,9 +28,9 @@ LETTERS, DONE, JOB, SLEEPS = 0, LINE, 2 * LINE, 4 * LINE
 WOKEN = 1
 """Behind SLEEPS."""
 
-_YIELDS = 2_000
-"""Further looks for mail, a processor's time given up at each: a millisecond in all, longer than a host needs
-between the steps of a small net, shorter than anyone notices."""
+_LOOKS = 3_000
+"""Looks for mail before a thread sleeps: a millisecond, longer than a host needs between the steps of a small net,
+shorter than anyone notices."""
 
 
 def mail_size(threads: int) -> int:
@@ -50,52 +49,43 @@ def crew_text(target: Target) -> str:
     return str(module)
 
 
-def _number(value: int) -> ir.Constant:
-    return ir.Constant(I64, value)
-
-
 def _function(module: ir.Module, name: str, *others: ir.Type) -> tuple[ir.Function, ir.IRBuilder]:
     function = ir.Function(module, ir.FunctionType(I64, [POINTER, *others]), name)
     return function, ir.IRBuilder(function.append_basic_block("entry"))
 
 
-def _slot(at: ir.IRBuilder, mail: ir.Value, index: ir.Value | int) -> ir.Value:
-    return at.gep(mail, [_number(index) if isinstance(index, int) else index], source_etype=I64)
-
-
 def _sleeps(at: ir.IRBuilder, mail: ir.Value, thread: ir.Value) -> ir.Value:
-    return _slot(at, mail, at.add(at.mul(thread, _number(LINE)), _number(SLEEPS)))
+    return slot(at, mail, at.add(at.mul(thread, number(LINE)), number(SLEEPS)))
 
 
 def _post(module: ir.Module) -> None:
     function, at = _function(module, POST, I64)
     mail, threads = function.args
-    at.store(_number(0), _slot(at, mail, DONE))
-    at.atomic_rmw("add", _slot(at, mail, LETTERS), _number(1), "seq_cst")
+    at.store(number(0), slot(at, mail, DONE))
+    at.atomic_rmw("add", slot(at, mail, LETTERS), number(1), "seq_cst")
     head, body, end = map(function.append_basic_block, ["head", "body", "end"])
     entry = at.block
     at.branch(head)
     at.position_at_end(head)
     thread = at.phi(I64, "thread")
-    thread.add_incoming(_number(1), entry)
+    thread.add_incoming(number(1), entry)
     at.cbranch(at.icmp_signed("<", thread, threads), body, end)
     at.position_at_end(body)
     place = _sleeps(at, mail, thread)
-    at.store(at.atomic_rmw("xchg", place, _number(0), "seq_cst"), _slot(at, place, WOKEN))
-    thread.add_incoming(at.add(thread, _number(1)), body)
+    at.store(at.atomic_rmw("xchg", place, number(0), "seq_cst"), slot(at, place, WOKEN))
+    thread.add_incoming(at.add(thread, number(1)), body)
     at.branch(head)
     at.position_at_end(end)
-    at.ret(_number(0))
+    at.ret(number(0))
 
 
 def _lead(module: ir.Module, driver: ir.Function, target: Target) -> None:
     function, at = _function(module, LEAD, I64)
     mail, threads = function.args
-    _walk(at, driver, mail, _number(0))
-    others = at.sub(threads, _number(1))
-    done = _wait(at, mail, target, lambda: at.icmp_signed("==", _load(at, mail, DONE), others), None)
-    at.position_at_end(done)
-    at.ret(_number(0))
+    _walk(at, driver, mail, number(0))
+    others = at.sub(threads, number(1))
+    look_until(at, target, lambda: at.icmp_signed("==", _load(at, mail, DONE), others), lambda: _yielder(at, mail))
+    at.ret(number(0))
 
 
 def _serve(module: ir.Module, driver: ir.Function, target: Target) -> None:
@@ -107,38 +97,43 @@ def _serve(module: ir.Module, driver: ir.Function, target: Target) -> None:
     at.position_at_end(head)
     seen = at.phi(I64, "seen")
     seen.add_incoming(before, entry)
-    called = _wait(at, mail, target, lambda: at.icmp_signed("!=", _load(at, mail, LETTERS), seen), doubt)
-    at.position_at_end(called)
+    look_until(
+        at,
+        target,
+        lambda: at.icmp_signed("!=", _load(at, mail, LETTERS), seen),
+        lambda: _yielder(at, mail),
+        (_LOOKS, doubt),
+    )
     at.branch(work)
 
     at.position_at_end(doubt)
     place = _sleeps(at, mail, thread)
-    at.atomic_rmw("xchg", place, _number(1), "seq_cst")
-    letters = at.load_atomic(_slot(at, mail, LETTERS), "seq_cst", 8, typ=I64)
+    at.atomic_rmw("xchg", place, number(1), "seq_cst")
+    letters = at.load_atomic(slot(at, mail, LETTERS), "seq_cst", 8, typ=I64)
     at.cbranch(at.icmp_signed("==", letters, seen), tired, late)
     at.position_at_end(late)
-    mine = at.atomic_rmw("xchg", place, _number(0), "seq_cst")
+    mine = at.atomic_rmw("xchg", place, number(0), "seq_cst")
     # Who posted may have taken note of it, and will wake this thread.
-    at.cbranch(at.icmp_signed("==", mine, _number(1)), work, tired)
+    at.cbranch(at.icmp_signed("==", mine, number(1)), work, tired)
     at.position_at_end(tired)
     at.ret(seen)
 
     at.position_at_end(work)
     _walk(at, driver, mail, thread)
-    at.atomic_rmw("add", _slot(at, mail, DONE), _number(1), "acq_rel")
-    seen.add_incoming(at.add(seen, _number(1)), at.block)
+    at.atomic_rmw("add", slot(at, mail, DONE), number(1), "acq_rel")
+    seen.add_incoming(at.add(seen, number(1)), at.block)
     at.branch(head)
 
 
 def _load(at: ir.IRBuilder, mail: ir.Value, index: int) -> ir.Value:
-    return at.load_atomic(_slot(at, mail, index), "acquire", 8, typ=I64)
+    return at.load_atomic(slot(at, mail, index), "acquire", 8, typ=I64)
 
 
 def _walk(at: ir.IRBuilder, driver: ir.Function, mail: ir.Value, thread: ir.Value) -> None:
     """Call the driver; of scratch and ticks the job has a table of addresses, one for every thread."""
-    job = [at.load(_slot(at, mail, JOB + i), typ=I64) for i in range(8)]
+    job = [at.load(slot(at, mail, JOB + i), typ=I64) for i in range(8)]
     table, first, last, state, threads, scratch, ticks, give_way = job
-    own = [at.load(_slot(at, at.inttoptr(addresses, POINTER), thread), typ=I64) for addresses in (scratch, ticks)]
+    own = [at.load(slot(at, at.inttoptr(addresses, POINTER), thread), typ=I64) for addresses in (scratch, ticks)]
 
     def pointer(address: ir.Value) -> ir.Value:
         return at.inttoptr(address, POINTER)
@@ -147,33 +142,5 @@ def _walk(at: ir.IRBuilder, driver: ir.Function, mail: ir.Value, thread: ir.Valu
     at.call(driver, [pointer(table), first, last, pointer(state), threads, thread, *rest])
 
 
-def _wait(
-    at: ir.IRBuilder, mail: ir.Value, target: Target, there: Callable[[], ir.Value], patience: ir.Block | None
-) -> ir.Block:
-    """Look until `there()`, then go on in the block that is returned; to `patience`, unless None, after long enough."""
-    look, spin, doze, yield_, found = map(at.function.append_basic_block, ["look", "spin", "doze", "yield", "found"])
-    before = at.block
-    at.branch(look)
-    at.position_at_end(look)
-    looks = at.phi(I64, "looks")
-    looks.add_incoming(_number(0), before)
-    at.cbranch(there(), found, spin)
-    at.position_at_end(spin)
-    if target.is_x86:
-        name = "llvm.x86.sse2.pause"
-        pause = at.module.globals.get(name) or ir.Function(at.module, ir.FunctionType(ir.VoidType(), []), name)
-        at.call(pause, [])
-    more = at.add(looks, _number(1))
-    looks.add_incoming(more, spin)
-    at.cbranch(at.icmp_signed("<", more, _number(SPINS)), look, doze)
-    at.position_at_end(doze)
-    if patience is None:
-        at.branch(yield_)
-    else:
-        at.cbranch(at.icmp_signed("<", more, _number(SPINS + _YIELDS)), yield_, patience)
-    at.position_at_end(yield_)
-    give_way = at.inttoptr(at.load(_slot(at, mail, JOB + 7), typ=I64), ir.FunctionType(I32, []).as_pointer())
-    at.call(give_way, [])
-    looks.add_incoming(more, yield_)
-    at.branch(look)
-    return found
+def _yielder(at: ir.IRBuilder, mail: ir.Value) -> ir.Value:
+    return at.load(slot(at, mail, JOB + 7), typ=I64)

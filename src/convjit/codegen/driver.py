@@ -23,17 +23,13 @@ from llvmlite import ir
 
 from convjit.codegen.target import Target
 from convjit.codegen.values import I32, I64, POINTER
+from convjit.codegen.waiting import LINE, look_until, number, slot
 
-__all__ = ["DRIVER", "LINE", "ROW", "SPINS", "declare_driver", "driver_text", "state_stride"]
+__all__ = ["DRIVER", "ROW", "declare_driver", "driver_text", "state_stride"]
 
 DRIVER = "driver"
 ROW = 5
 """i64 per row of the table."""
-LINE = 8
-"""i64 per cache line."""
-SPINS = 1_000
-"""Looks at a barrier (some 20 microseconds) before the processor is yielded at every further look: on a machine that
-others use too, the thread that is waited for may need this very processor."""
 
 _X86_FLUSH = 0x8040
 """MXCSR: flush results to zero, take denormal operands for zero."""
@@ -59,7 +55,7 @@ def driver_text(target: Target) -> str:
     function = declare_driver(module)
     table, first, last, state, threads, thread, scratch, ticks, give_way = function.args
     at = ir.IRBuilder(function.append_basic_block("entry"))
-    stride = at.mul(at.add(threads, _number(1)), _number(LINE))
+    stride = at.mul(at.add(threads, number(1)), number(LINE))
     restore = _flush_denormals(module, at, target)
     head, body, barrier, tasks, following, done = map(
         function.append_basic_block, ["head", "body", "barrier", "tasks", "next", "done"]
@@ -74,18 +70,23 @@ def driver_text(target: Target) -> str:
 
     at.position_at_end(body)
     ended = at.icmp_signed("==", i, last)
-    row = _slot(at, table, at.mul(i, _number(ROW)))
-    mine = _slot(at, state, at.mul(i, stride))
+    row = slot(at, table, at.mul(i, number(ROW)))
+    mine = slot(at, state, at.mul(i, stride))
     # The row after the last one may lie outside the table; the flag is read from a row that exists.
-    flag_row = at.select(ended, _slot(at, table, at.mul(first, _number(ROW))), row)
-    flag = at.load(_slot(at, flag_row, _number(3)), typ=I64)
-    at.cbranch(at.or_(at.icmp_signed("!=", flag, _number(0)), ended), barrier, tasks)
+    flag_row = at.select(ended, slot(at, table, at.mul(first, number(ROW))), row)
+    flag = at.load(slot(at, flag_row, number(3)), typ=I64)
+    at.cbranch(at.or_(at.icmp_signed("!=", flag, number(0)), ended), barrier, tasks)
 
     at.position_at_end(barrier)
-    with at.if_then(at.icmp_unsigned("!=", at.ptrtoint(ticks, I64), _number(0))):
+    with at.if_then(at.icmp_unsigned("!=", at.ptrtoint(ticks, I64), number(0))):
         clock = ir.Function(module, ir.FunctionType(I64, []), "llvm.readcyclecounter")
-        at.store(at.call(clock, []), _slot(at, ticks, i))
-    _wait_for_all(at, mine, threads, give_way, target)
+        at.store(at.call(clock, []), slot(at, ticks, i))
+    at.atomic_rmw("add", mine, number(1), "acq_rel")
+
+    def all_came() -> ir.Value:
+        return at.icmp_signed(">=", at.load_atomic(mine, "acquire", 8, typ=I64), threads)
+
+    look_until(at, target, all_came, lambda: at.ptrtoint(give_way, I64))
     at.cbranch(ended, done, tasks)
 
     at.position_at_end(tasks)
@@ -93,45 +94,13 @@ def driver_text(target: Target) -> str:
     at.branch(following)
 
     at.position_at_end(following)
-    i.add_incoming(at.add(i, _number(1)), following)
+    i.add_incoming(at.add(i, number(1)), following)
     at.branch(head)
 
     at.position_at_end(done)
     restore()
     at.ret_void()
     return str(module)
-
-
-def _number(value: int) -> ir.Constant:
-    return ir.Constant(I64, value)
-
-
-def _slot(at: ir.IRBuilder, base: ir.Value, index: ir.Value) -> ir.Value:
-    return at.gep(base, [index], source_etype=I64)
-
-
-def _wait_for_all(at: ir.IRBuilder, arrivals: ir.Value, threads: ir.Value, give_way: ir.Value, target: Target) -> None:
-    """Come to a barrier, and look at it until all have come."""
-    wait, patient, yield_, arrived = map(at.function.append_basic_block, ["wait", "patient", "yield", "arrived"])
-    at.atomic_rmw("add", arrivals, _number(1), "acq_rel")
-    came = at.block
-    at.branch(wait)
-    at.position_at_end(wait)
-    spins = at.phi(I64, "spins")
-    spins.add_incoming(_number(0), came)
-    here = at.load_atomic(arrivals, "acquire", 8, typ=I64)
-    at.cbranch(at.icmp_signed("<", here, threads), patient, arrived)
-    at.position_at_end(patient)
-    if target.is_x86:
-        at.call(ir.Function(at.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
-    more = at.add(spins, _number(1))
-    spins.add_incoming(more, patient)
-    at.cbranch(at.icmp_signed("<", more, _number(SPINS)), wait, yield_)
-    at.position_at_end(yield_)
-    at.call(at.inttoptr(at.ptrtoint(give_way, I64), ir.FunctionType(I32, []).as_pointer()), [])
-    spins.add_incoming(_number(SPINS), yield_)
-    at.branch(wait)
-    at.position_at_end(arrived)
 
 
 def _run_tasks(
@@ -141,7 +110,7 @@ def _run_tasks(
     share, look, take, run, onwards, none_left = map(
         at.function.append_basic_block, ["share", "look", "take", "run", "onwards", "none_left"]
     )
-    kernel_at, count, buffers, start = (at.load(_slot(at, row, _number(i)), typ=I64) for i in (0, 1, 2, 4))
+    kernel_at, count, buffers, start = (at.load(slot(at, row, number(i)), typ=I64) for i in (0, 1, 2, 4))
     signature = ir.FunctionType(ir.VoidType(), [I64, POINTER, POINTER])
     kernel = at.inttoptr(kernel_at, signature.as_pointer())
     before = at.block
@@ -149,24 +118,24 @@ def _run_tasks(
 
     at.position_at_end(share)
     offset = at.phi(I64, "offset")
-    offset.add_incoming(_number(0), before)
+    offset.add_incoming(number(0), before)
     turned = at.add(thread, offset)
     whose = at.select(at.icmp_signed("<", turned, threads), turned, at.sub(turned, threads))
-    following = at.add(whose, _number(1))
+    following = at.add(whose, number(1))
     begin, end = (at.udiv(at.mul(count, part), threads) for part in (whose, following))
-    size, begun = at.sub(end, begin), _slot(at, state, at.mul(following, _number(LINE)))
+    size, begun = at.sub(end, begin), slot(at, state, at.mul(following, number(LINE)))
     at.branch(look)
     # A look first: a line that is only read stays in every thread's cache.
     at.position_at_end(look)
     at.cbranch(at.icmp_signed("<", at.load_atomic(begun, "monotonic", 8, typ=I64), size), take, onwards)
     at.position_at_end(take)
-    task = at.atomic_rmw("add", begun, _number(1), "monotonic")
+    task = at.atomic_rmw("add", begun, number(1), "monotonic")
     at.cbranch(at.icmp_signed("<", task, size), run, onwards)
     at.position_at_end(run)
     at.call(kernel, [at.add(at.add(begin, task), start), at.inttoptr(buffers, POINTER), scratch])
     at.branch(look)
     at.position_at_end(onwards)
-    further = at.add(offset, _number(1))
+    further = at.add(offset, number(1))
     offset.add_incoming(further, onwards)
     at.cbranch(at.icmp_signed("<", further, threads), share, none_left)
     at.position_at_end(none_left)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convjit.codegen.crew import JOB, LEAD, POST, SERVE, SLEEPS, WOKEN, crew_text, mail_size
-from convjit.codegen.driver import DRIVER, LINE, driver_text, state_stride
+from convjit.codegen.driver import DRIVER, driver_text, state_stride
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target
+from convjit.codegen.waiting import LINE
 from convjit.runtime.threads import yield_address
 
 __all__ = ["Walkers"]
