@@ -181,7 +181,11 @@ def test_numbers_that_are_not_denormal_are_left_alone(half: Program) -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_barrier_takes_time(count: int) -> None:
-    assert 0 < measure_barrier(count) < 1e9
+    walkers = Walkers(count, host_target())
+    try:
+        assert 0 < measure_barrier(walkers) < 1e9
+    finally:
+        walkers.close()
 
 
 def test_walks_after_sleep_and_right_after_one_another() -> None:

@@ -6,9 +6,9 @@
                                  host to sleep; `seen` walks are behind it, and what it returns are
 
 The mail is cache lines of i64: LETTERS, the number of walks so far; DONE, how many threads have left this one; JOB, the
-driver's arguments; then for every thread whether it SLEEPS, and whether it was found asleep (WOKEN). A thread that is
-about to sleep says so first and looks for mail once more, as who posts first posts and looks for sleepers then: one of
-them sees the other.
+driver's ARGUMENTS but the thread, with tables of every thread's scratch and ticks in the place of one; then for every
+thread whether it SLEEPS, and whether it was found asleep (WOKEN). A thread that is about to sleep says so first and
+looks for mail once more, as who posts first posts and looks for sleepers then: one of them sees the other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from convjit.codegen.target import Target
 from convjit.codegen.values import I64, POINTER
 from convjit.codegen.waiting import LINE, look_until, number, slot
 
-__all__ = ["DONE", "JOB", "LEAD", "LETTERS", "POST", "SERVE", "SLEEPS", "WOKEN", "crew_text", "mail_size"]
+__all__ = ["ARGUMENTS", "JOB", "LEAD", "POST", "SERVE", "SLEEPS", "WOKEN", "crew_text", "mail_size"]
 
 POST, LEAD, SERVE = "post", "lead", "serve"
 LETTERS, DONE, JOB, SLEEPS = 0, LINE, 2 * LINE, 4 * LINE
 """Places in the mail; SLEEPS is that of thread 0, the next thread's is a line on."""
+ARGUMENTS = 8
+"""Of the driver, from JOB on; the last is the address of what yields the processor."""
 WOKEN = 1
 """Behind SLEEPS."""
 
@@ -130,8 +132,8 @@ def _load(at: ir.IRBuilder, mail: ir.Value, index: int) -> ir.Value:
 
 
 def _walk(at: ir.IRBuilder, driver: ir.Function, mail: ir.Value, thread: ir.Value) -> None:
-    """Call the driver; of scratch and ticks the job has a table of addresses, one for every thread."""
-    job = [at.load(slot(at, mail, JOB + i), typ=I64) for i in range(8)]
+    """Call the driver with what the mail has for one thread."""
+    job = [at.load(slot(at, mail, JOB + i), typ=I64) for i in range(ARGUMENTS)]
     table, first, last, state, threads, scratch, ticks, give_way = job
     own = [at.load(slot(at, at.inttoptr(addresses, POINTER), thread), typ=I64) for addresses in (scratch, ticks)]
 
@@ -143,4 +145,4 @@ def _walk(at: ir.IRBuilder, driver: ir.Function, mail: ir.Value, thread: ir.Valu
 
 
 def _yielder(at: ir.IRBuilder, mail: ir.Value) -> ir.Value:
-    return at.load(slot(at, mail, JOB + 7), typ=I64)
+    return at.load(slot(at, mail, JOB + ARGUMENTS - 1), typ=I64)

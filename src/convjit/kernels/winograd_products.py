@@ -66,7 +66,7 @@ def blocking(t: Tiling, blocks: int, target: Target) -> Blocking:
 
     If a few tiles of all reduced maps fit in half of the second-level cache, a few tiles it is, and their results get
     a quarter. Else both go through the third level once, and more tiles make more of every weight that is read. That
-    is worth little, and idle threads cost more: there are enough groups for these first.
+    is worth little and idle threads cost more, so groups are small enough to give every thread some.
     """
     total = t.tiles * blocks
     every = total * t.shape.groups

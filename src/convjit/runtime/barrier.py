@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from convjit.codegen.driver import ROW
-from convjit.codegen.target import Target, host_target
 from convjit.runtime.walk import Walkers
 
 __all__ = ["measure_barrier"]
@@ -16,22 +15,18 @@ _BARRIERS = 2_000
 _TIMES = 9
 
 
-def measure_barrier(threads: int, target: Target | None = None) -> float:
+def measure_barrier(walkers: Walkers) -> float:
     """Nanoseconds from barrier to barrier of launches without tasks, the best of some walks.
 
     Below 100 where processors share a cache, several hundred where they do not.
     """
     table = np.zeros((_BARRIERS, ROW), np.int64)
     table[:, 3] = 1
-    walkers = Walkers(threads, target or host_target())
 
     def seconds(barriers: int) -> float:
         start = time.perf_counter()
         walkers.walk(table, 0, barriers)
         return time.perf_counter() - start
 
-    try:
-        best, started = (min(seconds(count) for _ in range(_TIMES)) for count in (_BARRIERS, 1))
-    finally:
-        walkers.close()
+    best, started = (min(seconds(count) for _ in range(_TIMES)) for count in (_BARRIERS, 1))
     return max(best - started, 0.0) / _BARRIERS * 1e9

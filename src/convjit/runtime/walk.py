@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convjit.codegen.crew import JOB, LEAD, POST, SERVE, SLEEPS, WOKEN, crew_text, mail_size
+from convjit.codegen.crew import ARGUMENTS, JOB, LEAD, POST, SERVE, SLEEPS, WOKEN, crew_text, mail_size
 from convjit.codegen.driver import DRIVER, driver_text, state_stride
 from convjit.codegen.jit import Loader, compile_object
 from convjit.codegen.target import Target
@@ -62,13 +62,7 @@ class Walkers:
         while self._wake[number].get():
             seen = self._serve_until_tired(mail, number, seen)
 
-    def walk(
-        self,
-        table: NDArray[np.int64],
-        first: int,
-        last: int,
-        ticks: NDArray[np.int64] | None = None,
-    ) -> None:
+    def walk(self, table: NDArray[np.int64], first: int, last: int, ticks: NDArray[np.int64] | None = None) -> None:
         """The launches from `first` to before `last` of a table, by all threads; each fills a row of `ticks`."""
         size = (len(table) + 1) * state_stride(self.threads)
         if len(self._state) < size:
@@ -76,7 +70,7 @@ class Walkers:
         self._state[:size] = 0
         self._own[1] = 0 if ticks is None else [row.ctypes.data for row in ticks]
         where = table.ctypes.data, first, last, self._state.ctypes.data, self.threads
-        self._mail[JOB : JOB + 8] = (*where, *self._own_at, self.give_way)
+        self._mail[JOB : JOB + ARGUMENTS] = (*where, *self._own_at, self.give_way)
         mail = self._mail.ctypes.data
         self._post(mail, self.threads)
         for number in range(1, self.threads):

@@ -132,7 +132,7 @@ def benchmark(
         try:
             for _ in range(3):
                 executor.run()
-            memory, barrier = measure_memory(executor.threads), measure_barrier(executor.threads)
+            memory, barrier = measure_memory(executor.threads), measure_barrier(executor.walkers)
             peaks, end = [peak.measure()], time.perf_counter() + seconds
             steps: list[float] = []
             while len(steps) < 5 or time.perf_counter() < end:
@@ -141,7 +141,7 @@ def benchmark(
                 steps.append(time.perf_counter() - start)
             peaks.append(peak.measure())
             memory = memory.best(measure_memory(executor.threads))
-            barrier = max(barrier, measure_barrier(executor.threads))
+            barrier = max(barrier, measure_barrier(executor.walkers))
             profiled, end = [executor.profile()], time.perf_counter() + seconds / 2
             while len(profiled) < 3 or (len(profiled) < 15 and time.perf_counter() < end):
                 profiled.append(executor.profile())
